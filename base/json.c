@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * base/json.c - bounded reading of json.
+ *
+ * Always with an explicit length: mapped files are not NUL terminated. cJSON itself limits nesting
+ * to CJSON_NESTING_LIMIT. Its global error pointer is shared between threads, so the parse position
+ * comes from the per-call out argument instead. */
+#include "base/json.h"
+#include "base/error.h"
+#include "base/filemap.h"
+#include <limits.h>
+#include <math.h>
+#include <unistd.h>
+
+static bool is_space(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
+
+lt_status lti_json_parse(const char *text, size_t len, const char *what, cJSON **out,
+                         lt_error *err) {
+    *out = NULL;
+    if (len == 0 || !text) return lti_fail(err, LT_EFORMAT, "%s: is empty, expected json", what);
+    const char *end = text;
+    cJSON *doc = cJSON_ParseWithLengthOpts(text, len, &end, 0);
+    /* On failure cJSON reports where it stopped; never trust it beyond the text. */
+    size_t at = end && end >= text && end <= text + len ? (size_t)(end - text) : 0;
+    while (doc && at < len && is_space(text[at])) at++;
+    if (doc && at == len) {
+        *out = doc;
+        return LT_OK;
+    }
+    bool trailing = doc != NULL;
+    cJSON_Delete(doc);
+    return lti_fail(err, LT_EFORMAT, "%s: not valid json at byte %zu of %zu%s", what, at, len,
+                    trailing ? ": expected nothing after the document" : "");
+}
+
+lt_status lti_json_load(const char *path, size_t max_bytes, cJSON **out, lt_error *err) {
+    *out = NULL;
+    if (access(path, F_OK) != 0) return LT_OK; /* json files only override */
+    lti_filemap map;
+    LT_TRY(lti_filemap_open(path, &map, err));
+    lt_status st;
+    if (map.size > max_bytes)
+        st = lti_fail(err, LT_EFORMAT, "%s: is %zu bytes, at most %zu expected for this json", path,
+                      map.size, max_bytes);
+    else st = lti_json_parse((const char *)map.data, map.size, path, out, err);
+    lti_filemap_close(&map);
+    return st;
+}
+
+static const cJSON *item(const cJSON *obj, const char *key) {
+    return cJSON_IsObject(obj) ? cJSON_GetObjectItemCaseSensitive(obj, key) : NULL;
+}
+
+double lti_json_num(const cJSON *obj, const char *key, double dflt) {
+    const cJSON *v = item(obj, key);
+    return cJSON_IsNumber(v) && isfinite(v->valuedouble) ? v->valuedouble : dflt;
+}
+
+int lti_json_int(const cJSON *obj, const char *key, int dflt) {
+    double v = lti_json_num(obj, key, NAN);
+    if (!(v >= (double)INT_MIN && v <= (double)INT_MAX) || v != floor(v)) return dflt;
+    return (int)v;
+}
+
+const char *lti_json_str(const cJSON *obj, const char *key, const char *dflt) {
+    const cJSON *v = item(obj, key);
+    return cJSON_IsString(v) && v->valuestring ? v->valuestring : dflt;
+}
+
+int lti_json_nums(const cJSON *obj, const char *key, double *out, int cap) {
+    const cJSON *v = item(obj, key);
+    if (!cJSON_IsArray(v)) return -1;
+    int n = 0;
+    for (const cJSON *e = v->child; e; e = e->next, n++) {
+        if (n == cap || !cJSON_IsNumber(e) || !isfinite(e->valuedouble)) return -1;
+        out[n] = e->valuedouble;
+    }
+    return n;
+}
