@@ -1,0 +1,7 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * backend/cpu/attention_avx512.c - attention tile in f32, 16 queries per vector. See attention.inc. */
+#define W 16
+#define R 8
+#define BF16 0
+#define KERNEL lti_cpu_attn_avx512
+#include "backend/cpu/attention.inc"
