@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * tests/fuzz/fuzz_prompt.c - any bytes as a prompt: cleaned and cut into ids, never into control ids. */
+#include <stdlib.h>
+#include <string.h>
+#include "base/error.h"
+#include "base/filemap.h"
+#include "tests/fuzz/fuzz.h"
+#include "text/text.h"
+#include "text/text_int.h"
+
+enum { TEXT_LEN = 64, UNK = 3 }; /* ids 0, 1, 2 of the fixture are padding, </s> and <s> */
+
+static lti_spm *tokenizer(void) {
+    static lti_spm *spm; /* opened once; lives as long as the process */
+    lti_filemap m;
+    if (spm) return spm;
+    LT_ASSERT(lti_filemap_open(LT_SOURCE_DIR "/tests/golden/text/spiece.model", &m, NULL) == LT_OK);
+    LT_ASSERT(lti_spm_open(m.data, m.size, "spiece.model", &spm, NULL) == LT_OK);
+    lti_filemap_close(&m);
+    return spm;
+}
+
+static void check_clean(const char *prompt) {
+    char *clean;
+    if (lti_text_clean(prompt, &clean, NULL) != LT_OK) return;
+    size_t n = strlen(clean);
+    LT_ASSERT(!strstr(clean, "  ") && !strpbrk(clean, "\n\r\t\v\f"));
+    LT_ASSERT(n == 0 || (clean[0] != ' ' && clean[n - 1] != ' '));
+    free(clean);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    char *prompt = malloc(size + 1);
+    if (!prompt) return 0;
+    memcpy(prompt, data, size);
+    prompt[size] = '\0';
+    check_clean(prompt);
+    int32_t *ids;
+    int n, n_all;
+    lt_error err = {0};
+    lt_status st = lti_text_tokens(tokenizer(), prompt, TEXT_LEN, &ids, &n, &n_all, &err);
+    LT_ASSERT(st == LT_OK || (st == LT_EINVAL && !ids && err.msg[0]));
+    if (st == LT_OK) {
+        LT_ASSERT(n >= 1 && n <= TEXT_LEN && n_all >= n && ids[n - 1] == lti_spm_eos(tokenizer()));
+        for (int i = 0; i < n - 1; i++)
+            LT_ASSERT(ids[i] >= UNK && ids[i] < lti_spm_size(tokenizer()));
+    }
+    free(ids);
+    free(prompt);
+    return 0;
+}

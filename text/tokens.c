@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * text/tokens.c - from a prompt as typed to the ids of the text encoder.
+ *
+ * Reference: Wan2.1 wan/modules/tokenizers.py (clean = 'whitespace', truncation to seq_len with </s>). */
+#include <stdlib.h>
+#include "base/error.h"
+#include "text/text.h"
+#include "text/text_int.h"
+
+lt_status lti_spm_fail(lt_error *err, lt_status code, const char *what, const char *text) {
+    return lti_fail(err, code, "%s: %s", what, text);
+}
+
+/* Append </s> and cut; *ids has n pieces. */
+static lt_status finish(const lti_spm *s, int text_len, int32_t **ids, int pieces, int *n,
+                        lt_error *err) {
+    *n = pieces + 1 < text_len ? pieces + 1 : text_len;
+    size_t bytes = sizeof(int32_t) * ((size_t)pieces + 1);
+    int32_t *grown = realloc(*ids, bytes);
+    if (!grown) return lti_oom(err, bytes);
+    *ids = grown;
+    grown[*n - 1] = lti_spm_eos(s);
+    return LT_OK;
+}
+
+lt_status lti_text_tokens(const lti_spm *s, const char *prompt, int text_len, int32_t **ids, int *n,
+                          int *n_all, lt_error *err) {
+    char *clean;
+    int pieces = 0;
+    *ids = NULL;
+    LT_TRY(lti_text_clean(prompt, &clean, err));
+    lt_status st = LT_OK;
+    if (!*clean)
+        st = lti_fail(err, LT_EINVAL, "prompt: empty after cleaning; say what the video shows");
+    if (st == LT_OK) st = lti_spm_encode(s, clean, ids, &pieces, err);
+    free(clean);
+    if (st == LT_OK) st = finish(s, text_len, ids, pieces, n, err);
+    if (st != LT_OK) {
+        free(*ids);
+        *ids = NULL;
+        return st;
+    }
+    *n_all = pieces + 1;
+    return LT_OK;
+}
