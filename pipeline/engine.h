@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * pipeline/engine.h - what an engine holds, for the other files of pipeline/. */
+#ifndef LT_PIPELINE_ENGINE_H
+#define LT_PIPELINE_ENGINE_H
+#include "dit/dit.h"
+#include "longtake/longtake.h"
+#include "pipeline/folder.h"
+#include "pipeline/stream.h"
+#include "text/text.h"
+#include "vae/vae.h"
+
+struct lt_engine {
+    lti_dev *dev;              /* packs the weights; streams open their own */
+    char *backend, *disable;   /* as asked for; disable may be NULL */
+    int threads;
+    lti_dtype compute;
+    lti_weights *w_dit, *w_text, *w_vae; /* mapped as long as the models live */
+    lti_dit *dit;              /* NULL when the part was not asked for */
+    lti_text *text;
+    lti_vae *vae;
+    lt_model_info info;
+    int n_first;               /* timesteps of chunk 0, when longtake.json gives its own; else 0 */
+    double first[LTI_MAX_STEPS];
+};
+
+/* A dev of the engine's backend for one thread. n_threads 0: the engine's. */
+lt_status lti_engine_dev(const lt_engine *e, int n_threads, lti_dev **out, lt_error *err);
+
+/* Stream parameters with every default filled in and every range checked (params.c). n_chunk 0:
+ * endless. The caller adds seed, noise, cancel and callbacks. */
+typedef struct lti_plan {
+    int width, height;
+    int64_t n_frames; /* pixel frames, 0 endless */
+    lti_take_config take;
+    double timesteps[LTI_MAX_STEPS];
+    double shift;
+} lti_plan;
+lt_status lti_plan_make(const lt_engine *e, const lt_stream_params *p, lti_plan *out, lt_error *err);
+
+#endif

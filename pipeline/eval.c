@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * pipeline/eval.c - run one part of the model on given tensors, so that anyone can hold it against
+ * another implementation. Tensors in and out are f32 (ids i32), C order, in safetensors files.
+ *
+ *   text        --prompt                          -> ids [n], text [text_len, D]
+ *   dit         x [T,C,h,w], t [T], text          -> flow [T,C,h,w]   one pass, no cache
+ *   rollout     noise, renoise [S,T,C,h,w], text  -> latent [T,C,h,w]
+ *   vae-decode  latent [T,C,h,w]                  -> rgb [1+4(T-1),3,8h,8w], not clamped */
+#include <string.h>
+#include "base/error.h"
+#include "pipeline/engine.h"
+
+#define MAX_LATENT_FRAMES 4096
+
+typedef struct eval_run {
+    lt_engine *e;
+    const lt_eval_params *p;
+    lti_dev *d;
+    lti_weights *in;
+    lti_arena work;
+    void *dev_mem[4]; /* freed at the end */
+    float *host[4];
+    int n_dev, n_host;
+    lt_error *err;
+} eval_run;
+
+static void *take_dev(eval_run *r, size_t bytes) {
+    void *p = r->d->ops.alloc(r->d, bytes);
+    if (p) r->dev_mem[r->n_dev++] = p;
+    return p;
+}
+
+static float *take_host(eval_run *r, int64_t n) {
+    float *p = calloc((size_t)n, sizeof *p);
+    if (p) r->host[r->n_host++] = p;
+    return p;
+}
+
+/* An f32 input as an aligned host copy, shape checked (-1: any). */
+static lt_status input(eval_run *r, const char *name, int rank, const int64_t *n, lti_tensor *out) {
+    lti_tensor t;
+    LT_TRY(lti_weights_get(r->in, name, rank, n, &t, r->err));
+    if (t.dtype != LTI_F32)
+        return lti_fail(r->err, LT_EFORMAT, "%s: '%s' is %s, expected F32; convert it", r->p->in, name,
+                        lti_dtype_name(t.dtype));
+    float *data = take_host(r, lti_numel(&t));
+    if (!data) return lti_oom(r->err, lti_nbytes(&t));
+    lti_to_f32(&t, data);
+    *out = t;
+    out->data = data;
+    return LT_OK;
+}
+
+/* Latents [T,C,h,w] that the model can take. */
+static lt_status latents(eval_run *r, const char *name, int multiple, lti_tensor *out) {
+    int64_t c = r->e->vae ? lti_vae_channels(r->e->vae) : r->e->info.latent_channels;
+    LT_TRY(input(r, name, 4, (const int64_t[]){-1, c, -1, -1}, out));
+    if (out->n[0] < 1 || out->n[0] > MAX_LATENT_FRAMES || out->n[2] < 1 || out->n[3] < 1 ||
+        out->n[2] > 1024 || out->n[3] > 1024 || out->n[2] % multiple || out->n[3] % multiple)
+        return lti_fail(r->err, LT_EINVAL, "%s: '%s' is [%lld,%lld,%lld,%lld], expected 1 to %d frames "
+                        "and sides that divide by %d", r->p->in, name, (long long)out->n[0],
+                        (long long)out->n[1], (long long)out->n[2], (long long)out->n[3],
+                        MAX_LATENT_FRAMES, multiple);
+    return LT_OK;
+}
+
+static lt_status text_rows(eval_run *r, lti_tensor *out) {
+    const lti_dit_config *c = lti_dit_get_config(r->e->dit);
+    return input(r, "text", 2, (const int64_t[]){c->text_len, c->text_dim}, out);
+}
+
+static lt_status slab(eval_run *r) {
+    r->work.cap = r->work.peak;
+    r->work.used = 0;
+    r->work.base = take_dev(r, r->work.cap);
+    return r->work.base ? LT_OK : lti_oom(r->err, r->work.cap);
+}
+
+static lt_status eval_text(eval_run *r) {
+    lti_text_rows rows = {0};
+    if (!r->p->prompt) return lti_fail(r->err, LT_EINVAL, "eval text: no prompt; give --prompt TEXT");
+    LT_TRY(lti_text_encode(r->e->text, r->d, r->p->prompt, &rows, r->err));
+    lti_named out[] = {
+        {"ids", LTI_VIEW(rows.ids, LTI_I32, rows.n)},
+        {"text", LTI_VIEW(rows.rows, LTI_F32, r->e->info.text_len, lti_text_dim(r->e->text))}};
+    lt_status st = lti_safetensors_write(r->p->out, out, 2, r->err);
+    lti_text_rows_free(&rows);
+    return st;
+}
+
+static lt_status run_dit(eval_run *r, lti_dit_pass *p, lti_text_kv *kv, const float *text) {
+    const lti_dit *dit = r->e->dit;
+    r->d->measuring = true;
+    lti_text_kv_set(kv, r->d, dit, &r->work, text);
+    r->work.used = 0;
+    lti_dit_forward(dit, r->d, &r->work, p);
+    r->d->measuring = false;
+    LT_TRY(slab(r));
+    lti_text_kv_set(kv, r->d, dit, &r->work, text);
+    r->work.used = 0;
+    return lti_dit_forward(dit, r->d, &r->work, p);
+}
+
+static lt_status eval_dit(eval_run *r) {
+    lti_tensor x, t, text, flow;
+    LT_TRY(latents(r, "x", 2, &x));
+    LT_TRY(input(r, "t", 1, (const int64_t[]){x.n[0]}, &t));
+    LT_TRY(text_rows(r, &text));
+    flow = x;
+    flow.data = take_host(r, lti_numel(&x));
+    void *dx = take_dev(r, lti_nbytes(&x)), *dflow = take_dev(r, lti_nbytes(&x));
+    if (!flow.data || !dx || !dflow) return lti_oom(r->err, lti_nbytes(&x));
+    lti_put(r->d, dx, x.data, lti_nbytes(&x));
+    lti_text_kv *kv = NULL;
+    LT_TRY(lti_text_kv_open(r->d, r->e->dit, &kv, r->err));
+    lti_dit_pass p = {.x = x, .t = t.data, .text = kv, .out = flow};
+    p.x.data = dx;
+    p.out.data = dflow;
+    lt_status st = run_dit(r, &p, kv, text.data);
+    lti_text_kv_close(r->d, &kv);
+    LT_TRY(st);
+    lti_get(r->d, flow.data, dflow, lti_nbytes(&flow));
+    LT_TRY(r->d->ops.sync(r->d, r->err));
+    return lti_safetensors_write(r->p->out, &(lti_named){"flow", flow}, 1, r->err);
+}
+
+static lt_status run_take(eval_run *r, const lti_take_config *c, const float *text, lti_tensor out) {
+    lti_take *take = NULL;
+    LT_TRY(lti_take_open(r->d, r->e->dit, c, text, &take, r->err));
+    lt_status st = LT_OK;
+    for (int64_t b = 0; b < c->n_chunk && st == LT_OK; b++)
+        st = lti_take_next(take, lti_rows(out, b * c->chunk, c->chunk).data, r->err);
+    lti_take_close(&take);
+    return st;
+}
+
+static lt_status eval_rollout(eval_run *r) {
+    lti_tensor noise, text, again = {0}, out;
+    lt_stream_params dflt;
+    lt_stream_params_init(&dflt);
+    lt_stream_params sp = r->p->stream ? *r->p->stream : dflt;
+    lti_plan plan;
+    LT_TRY(latents(r, "noise", 2, &noise));
+    LT_TRY(text_rows(r, &text));
+    sp.width = (int32_t)noise.n[3] * 8;
+    sp.height = (int32_t)noise.n[2] * 8;
+    LT_TRY(lti_plan_make(r->e, &sp, &plan, r->err));
+    lti_take_config *c = &plan.take;
+    c->first = c->schedule; /* renoise has one entry per transition of the common schedule */
+    if (noise.n[0] % c->chunk)
+        return lti_fail(r->err, LT_EINVAL, "%s: 'noise' has %lld frames, expected a multiple of the "
+                        "chunk (%d)", r->p->in, (long long)noise.n[0], c->chunk);
+    if (c->schedule.n_step > 1)
+        LT_TRY(input(r, "renoise", 5, (const int64_t[]){c->schedule.n_step - 1, noise.n[0], noise.n[1],
+                                                        noise.n[2], noise.n[3]}, &again));
+    c->n_chunk = noise.n[0] / c->chunk;
+    c->noise = noise.data;
+    c->renoise = again.data;
+    out = noise;
+    if (!(out.data = take_host(r, lti_numel(&noise)))) return lti_oom(r->err, lti_nbytes(&noise));
+    LT_TRY(run_take(r, c, text.data, out));
+    return lti_safetensors_write(r->p->out, &(lti_named){"latent", out}, 1, r->err);
+}
+
+/* [n,H,W,3] at src -> planes of frames first.. of out [.,3,H,W]. */
+static void to_planes(const float *src, lti_tensor out, int64_t first, int n) {
+    int64_t px = out.n[2] * out.n[3];
+    for (int i = 0; i < n; i++) {
+        float *dst = lti_rows(out, first + i, 1).data;
+        for (int64_t p = 0; p < px; p++)
+            for (int c = 0; c < 3; c++) dst[c * px + p] = src[(i * px + p) * 3 + c];
+    }
+}
+
+static lt_status run_decode(eval_run *r, lti_vae_state *s, lti_tensor z, lti_tensor out) {
+    lti_tensor rgb = LTI_VIEW(NULL, LTI_F32, 4, out.n[2], out.n[3], 3);
+    lti_tensor one = LTI_VIEW(NULL, LTI_F32, z.n[1], z.n[2], z.n[3]);
+    float *host = take_host(r, lti_numel(&rgb));
+    one.data = take_dev(r, lti_nbytes(&one));
+    rgb.data = take_dev(r, lti_nbytes(&rgb));
+    if (!host || !one.data || !rgb.data) return lti_oom(r->err, lti_nbytes(&rgb));
+    r->d->measuring = true;
+    for (int i = 0; i < 2; i++) lti_vae_decode(r->e->vae, r->d, &r->work, s, one, rgb);
+    r->d->measuring = false;
+    lti_vae_state_reset(r->d, s);
+    LT_TRY(slab(r));
+    int64_t done = 0;
+    for (int64_t f = 0; f < z.n[0]; f++) {
+        lti_put(r->d, one.data, lti_rows(z, f, 1).data, lti_nbytes(&one));
+        int n = lti_vae_decode(r->e->vae, r->d, &r->work, s, one, rgb);
+        lti_get(r->d, host, rgb.data, lti_nbytes(&rgb));
+        to_planes(host, out, done, n);
+        done += n;
+    }
+    return r->d->ops.sync(r->d, r->err);
+}
+
+static lt_status eval_vae_decode(eval_run *r) {
+    lti_tensor z;
+    LT_TRY(latents(r, "latent", 1, &z));
+    lti_tensor out = LTI_VIEW(NULL, LTI_F32, 1 + 4 * (z.n[0] - 1), 3, 8 * z.n[2], 8 * z.n[3]);
+    if (!(out.data = take_host(r, lti_numel(&out)))) return lti_oom(r->err, lti_nbytes(&out));
+    lti_vae_state *s = NULL;
+    LT_TRY(lti_vae_state_open(r->d, r->e->vae, (int)z.n[2], (int)z.n[3], &s, r->err));
+    lt_status st = run_decode(r, s, z, out);
+    lti_vae_state_close(r->d, &s);
+    LT_TRY(st);
+    return lti_safetensors_write(r->p->out, &(lti_named){"rgb", out}, 1, r->err);
+}
+
+typedef struct eval_part {
+    const char *name;
+    int parts; /* lt_part bits it needs */
+    bool needs_input;
+    lt_status (*run)(eval_run *r);
+} eval_part;
+
+static const eval_part eval_parts[] = {
+    {"text", LT_PART_TEXT, false, eval_text},
+    {"dit", LT_PART_DIT, true, eval_dit},
+    {"rollout", LT_PART_DIT, true, eval_rollout},
+    {"vae-decode", LT_PART_VAE, true, eval_vae_decode},
+};
+
+static const eval_part *find_part(const char *name) {
+    for (size_t i = 0; name && i < sizeof eval_parts / sizeof *eval_parts; i++)
+        if (strcmp(eval_parts[i].name, name) == 0) return &eval_parts[i];
+    return NULL;
+}
+
+int32_t lt_eval_needs(const char *part) {
+    const eval_part *p = find_part(part);
+    return p ? p->parts : 0;
+}
+
+lt_status lt_eval(lt_engine *e, const lt_eval_params *p, lt_error *err) {
+    const eval_part *part = find_part(p->part);
+    if (!part)
+        return lti_fail(err, LT_EINVAL, "eval: unknown part '%s'; expected text, dit, rollout or "
+                        "vae-decode", p->part ? p->part : "");
+    int have = (e->dit ? LT_PART_DIT : 0) | (e->text ? LT_PART_TEXT : 0) | (e->vae ? LT_PART_VAE : 0);
+    if (part->parts & ~have)
+        return lti_fail(err, LT_EINVAL, "eval %s: the engine was opened without that part", part->name);
+    if (!p->out || (part->needs_input && !p->in))
+        return lti_fail(err, LT_EINVAL, "eval %s: give --in FILE and --out FILE", part->name);
+    eval_run r = {.e = e, .p = p, .err = err};
+    lt_status st = lti_engine_dev(e, 0, &r.d, err);
+    if (st >= 0 && part->needs_input) st = lti_weights_open(p->in, LTI_PART_NONE, &r.in, err);
+    if (st >= 0) st = part->run(&r);
+    for (int i = 0; i < r.n_dev; i++) r.d->ops.free(r.d, r.dev_mem[i]);
+    for (int i = 0; i < r.n_host; i++) free(r.host[i]);
+    lti_weights_close(&r.in);
+    lti_dev_close(&r.d);
+    return st;
+}

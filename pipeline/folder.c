@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * pipeline/folder.c - find the parts of a model folder and read its json files.
+ *
+ * diffusers:  transformer/ text_encoder/ vae/ tokenizer/spiece.model (+ our longtake.json)
+ * Wan's own:  diffusion_pytorch_model.safetensors[.index.json], Wan2.1_VAE.safetensors,
+ *             models_t5_umt5-xxl-enc-bf16.safetensors, google/umt5-xxl/spiece.model
+ * Pitfall: Wan's own repositories name the DiT file like diffusers does, with original names inside. */
+#include "pipeline/folder.h"
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include "base/error.h"
+
+#define MAX_JSON ((size_t)1 << 20)
+
+static bool exists(const char *path) {
+    struct stat st;
+    return stat(path, &st) == 0;
+}
+
+static char *join(const char *dir, const char *name) {
+    char *out = NULL;
+    return asprintf(&out, "%s/%s", dir, name) < 0 ? NULL : out;
+}
+
+/* *out = override, or the first candidate that exists in dir, or NULL. */
+static lt_status find_part(const char *override, const char *dir, const char *const *names,
+                           char **out, lt_error *err) {
+    if (override) {
+        if (!exists(override))
+            return lti_fail(err, LT_EIO, "%s: no such file; check the path", override);
+        *out = strdup(override);
+        return *out ? LT_OK : lti_oom(err, strlen(override));
+    }
+    for (; dir && *names; names++) {
+        char *path = join(dir, *names);
+        if (!path) return lti_oom(err, strlen(dir));
+        if (exists(path)) {
+            *out = path;
+            return LT_OK;
+        }
+        free(path);
+    }
+    return LT_OK;
+}
+
+/* config.json next to the weights: inside the part's folder, or beside its file. */
+static lt_status part_json(const char *part, cJSON **out, lt_error *err) {
+    struct stat st;
+    if (!part || stat(part, &st) != 0 || !S_ISDIR(st.st_mode)) return LT_OK;
+    char *path = join(part, "config.json");
+    if (!path) return lti_oom(err, strlen(part));
+    lt_status s = lti_json_load(path, MAX_JSON, out, err);
+    free(path);
+    return s;
+}
+
+static lt_status require(bool wanted, const char *path, const char *dir, const char *what,
+                         const char *expected, const char *flag, lt_error *err) {
+    if (!wanted || path) return LT_OK;
+    if (!dir)
+        return lti_fail(err, LT_EINVAL, "model: no %s given; use -m DIR or %s FILE", what, flag);
+    return lti_fail(err, LT_EFORMAT, "%s: no %s in this model folder; expected %s, or give %s FILE",
+                    dir, what, expected, flag);
+}
+
+static lt_status find_all(const lt_engine_params *p, int parts, lti_folder *f, lt_error *err) {
+    static const char *const dit[] = {"transformer", "diffusion_pytorch_model.safetensors",
+                                      "diffusion_pytorch_model.safetensors.index.json", NULL};
+    static const char *const text[] = {"text_encoder", "models_t5_umt5-xxl-enc-bf16.safetensors",
+                                       "models_t5_umt5-xxl-enc-bf16.pth", NULL};
+    static const char *const vae[] = {"vae", "Wan2.1_VAE.safetensors", "Wan2.1_VAE.pth", NULL};
+    static const char *const tok[] = {"tokenizer/spiece.model", "google/umt5-xxl/spiece.model",
+                                      "spiece.model", NULL};
+    const char *dir = p->model_dir;
+    LT_TRY(find_part(p->dit_path, dir, dit, &f->dit, err));
+    LT_TRY(find_part(p->text_path, dir, text, &f->text, err));
+    LT_TRY(find_part(p->vae_path, dir, vae, &f->vae, err));
+    LT_TRY(find_part(p->tokenizer_path, dir, tok, &f->tokenizer, err));
+    LT_TRY(require(parts & LT_PART_DIT, f->dit, dir, "diffusion model",
+                   "transformer/ or diffusion_pytorch_model.safetensors", "--diffusion-model", err));
+    LT_TRY(require(parts & LT_PART_TEXT, f->text, dir, "text encoder", "text_encoder/", "--t5xxl", err));
+    LT_TRY(require(parts & LT_PART_TEXT, f->tokenizer, dir, "tokenizer", "tokenizer/spiece.model",
+                   "--tokenizer", err));
+    return require(parts & LT_PART_VAE, f->vae, dir, "VAE", "vae/", "--vae", err);
+}
+
+static lt_status read_json(const char *dir, lti_folder *f, lt_error *err) {
+    if (dir) {
+        char *path = join(dir, "longtake.json");
+        if (!path) return lti_oom(err, strlen(dir));
+        lt_status s = lti_json_load(path, MAX_JSON, &f->json, err);
+        free(path);
+        LT_TRY(s);
+    }
+    LT_TRY(part_json(f->dit, &f->dit_json, err));
+    LT_TRY(part_json(f->text, &f->text_json, err));
+    return part_json(f->vae, &f->vae_json, err);
+}
+
+lt_status lti_folder_open(const lt_engine_params *p, int parts, lti_folder *out, lt_error *err) {
+    struct stat st;
+    memset(out, 0, sizeof *out);
+    if (p->model_dir && (stat(p->model_dir, &st) != 0 || !S_ISDIR(st.st_mode)))
+        return lti_fail(err, LT_EIO, "%s: no such model folder; give -m DIR", p->model_dir);
+    lt_status s = find_all(p, parts, out, err);
+    if (s >= 0) s = read_json(p->model_dir, out, err);
+    if (s < 0) lti_folder_close(out);
+    return s;
+}
+
+void lti_folder_close(lti_folder *f) {
+    free(f->dit);
+    free(f->text);
+    free(f->vae);
+    free(f->tokenizer);
+    cJSON_Delete(f->json);
+    cJSON_Delete(f->dit_json);
+    cJSON_Delete(f->text_json);
+    cJSON_Delete(f->vae_json);
+    memset(f, 0, sizeof *f);
+}

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * pipeline/params.c - stream parameters: defaults from the model, ranges, the derived plan.
+ *
+ * Pixel frames and latent frames: the first latent frame decodes to 1 picture, every later one to
+ * 4, so n pictures need 1 + ceil((n-1)/4) latent frames, rounded up to whole chunks. */
+#include <string.h>
+#include "base/error.h"
+#include "pipeline/engine.h"
+
+#define MAX_SIDE 8192
+#define MAX_FRAMES ((int64_t)1 << 40)
+
+void lt_stream_params_init_sized(lt_stream_params *p, size_t size) {
+    lt_stream_params full = {.window = LT_UNSET, .sink = LT_UNSET};
+    if (size > sizeof full) size = sizeof full;
+    full.struct_size = size;
+    memcpy(p, &full, size);
+}
+
+static lt_status in_range(const char *what, int64_t v, int64_t lo, int64_t hi, lt_error *err) {
+    if (v >= lo && v <= hi) return LT_OK;
+    return lti_fail(err, LT_EINVAL, "%s: %lld, expected %lld to %lld", what, (long long)v,
+                    (long long)lo, (long long)hi);
+}
+
+static lt_status check_side(const char *what, int v, int multiple, lt_error *err) {
+    LT_TRY(in_range(what, v, multiple, MAX_SIDE, err));
+    if (v % multiple == 0) return LT_OK;
+    int down = v / multiple * multiple;
+    return lti_fail(err, LT_EINVAL, "%s: %d does not divide by %d; use %d or %d", what, v, multiple,
+                    down, down + multiple);
+}
+
+/* Frame-cache geometry. `none` means no anchors, whatever sink says by default. */
+static lt_status plan_cache(const lt_engine *e, const lt_stream_params *p, lti_take_config *c,
+                            lt_error *err) {
+    const lt_model_info *m = &e->info;
+    int policy = p->sink_policy ? p->sink_policy : m->sink_policy;
+    LT_TRY(in_range("sink-policy", policy, LT_SINK_NONE, LT_SINK_REALIGN, err));
+    if (policy == LT_SINK_NONE && p->sink > 0)
+        return lti_fail(err, LT_EINVAL, "sink: %d frames with sink-policy none; use --sink 0 or another "
+                        "policy", p->sink);
+    c->policy = (lti_policy)(policy - LT_SINK_NONE);
+    c->chunk = p->chunk ? p->chunk : m->chunk;
+    c->window = p->window == LT_UNSET ? m->window : p->window;
+    c->sink = policy == LT_SINK_NONE ? 0 : p->sink == LT_UNSET ? m->sink : p->sink;
+    LT_TRY(in_range("chunk", c->chunk, 1, LTI_MAX_CHUNK, err));
+    LT_TRY(in_range("window", c->window, 0, 4096, err));
+    LT_TRY(in_range("sink", c->sink, 0, 4096, err));
+    c->no_registers = p->no_registers != 0;
+    return LT_OK;
+}
+
+static lt_status plan_schedule(const lt_engine *e, const lt_stream_params *p, lti_plan *out,
+                               lt_error *err) {
+    const lt_model_info *m = &e->info;
+    lti_take_config *c = &out->take;
+    int n = p->n_timesteps ? p->n_timesteps : m->n_step;
+    int mode = p->mode ? p->mode : m->mode;
+    LT_TRY(in_range("mode", mode, LT_MODE_CHUNK, LT_MODE_ROLLING, err));
+    LT_TRY(in_range("timesteps", n, 1, LTI_MAX_STEPS, err));
+    memcpy(out->timesteps, p->n_timesteps ? p->timesteps : m->timesteps, (size_t)n * sizeof(double));
+    out->shift = p->flow_shift != 0 ? p->flow_shift : m->flow_shift;
+    c->rolling = mode == LT_MODE_ROLLING;
+    LT_TRY(lti_schedule_init(&c->schedule, out->timesteps, n, out->shift, err));
+    c->first = c->schedule;
+    if (e->n_first && !p->n_timesteps)
+        LT_TRY(lti_schedule_init(&c->first, e->first, e->n_first, out->shift, err));
+    return LT_OK;
+}
+
+lt_status lti_plan_make(const lt_engine *e, const lt_stream_params *p, lti_plan *out, lt_error *err) {
+    const lt_model_info *m = &e->info;
+    memset(out, 0, sizeof *out);
+    out->width = p->width ? p->width : m->width;
+    out->height = p->height ? p->height : m->height;
+    out->n_frames = p->n_frames;
+    LT_TRY(check_side("width", out->width, m->size_multiple, err));
+    LT_TRY(check_side("height", out->height, m->size_multiple, err));
+    LT_TRY(in_range("frames", p->n_frames, 0, MAX_FRAMES, err));
+    LT_TRY(plan_cache(e, p, &out->take, err));
+    LT_TRY(plan_schedule(e, p, out, err));
+    lti_take_config *c = &out->take;
+    c->h = out->height / 8;
+    c->w = out->width / 8;
+    c->seed = p->seed;
+    c->dtype = e->compute;
+    int64_t latent = out->n_frames ? 1 + (out->n_frames - 1 + 3) / 4 : 0;
+    c->n_chunk = (latent + c->chunk - 1) / c->chunk;
+    return LT_OK;
+}

@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * pipeline/workers.c - lt_stream: two worker threads and a pool of frames around the chunk loop.
+ *
+ *   denoiser --latent chunks--> decoder --frames--> lt_stream_next (the caller, who encodes)
+ *      ^--- empty latents ---'     ^--- empty frames ---'  lt_frame_release
+ *
+ * All buffers exist from open on and travel in circles through bounded queues, so the three stages
+ * overlap, a slow consumer stops the others, and nothing grows. Each worker has its own device queue.
+ * End and errors: a worker closes the queue it feeds; what is already in it still comes out. */
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include "base/error.h"
+#include "base/thread.h"
+#include "pipeline/engine.h"
+
+#define N_LATENT 2       /* latent chunks in circulation */
+#define POOL_CHUNKS 2    /* chunks' worth of frames in the pool */
+#define MAX_POOL 128
+#define FRAMES_PER_LATENT 4
+
+typedef struct latent_chunk {
+    int64_t chunk;
+    float *data; /* [chunk, C, h, w] */
+} latent_chunk;
+
+typedef struct pool_frame {
+    lt_stream *owner;
+    uint8_t *rgb; /* [height, width, 3] */
+} pool_frame;
+
+typedef struct ready_frame { /* a pool frame with its label, in order of display */
+    pool_frame *frame;
+    int64_t index, chunk;
+    int chunk_end;
+} ready_frame;
+
+struct lt_stream {
+    lt_engine *e;
+    lti_plan plan;
+    int (*progress)(void *, const lt_progress *);
+    void *opaque;
+    atomic_int cancel;
+    atomic_llong frames_done;
+    _Atomic double dit_seconds, vae_seconds;
+    double text_seconds;
+    int prompt_tokens, prompt_tokens_used;
+
+    lti_dev *dit_dev, *vae_dev;
+    lti_take *take;
+    lti_vae_state *vae_state;
+    lti_arena vae_work;
+    float *latent_dev; /* [C, h, w], device */
+    lti_tensor rgb;    /* f32 [4, H, W, 3], device */
+    lti_tensor rgb8;   /* u8, the same */
+
+    latent_chunk latent[N_LATENT];
+    pool_frame pool[MAX_POOL];
+    ready_frame ready_slot[MAX_POOL];
+    int n_pool, n_ready; /* n_ready: next ready_slot to use, they go round like the pool */
+    atomic_int held;     /* frames the caller holds */
+    lti_queue_ptr free_latents, latents, free_frames, frames;
+
+    pthread_t dit_thread, vae_thread;
+    bool dit_running, vae_running;
+    pthread_mutex_t err_mu;
+    lt_error err;
+};
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static void stream_fail(lt_stream *s, const lt_error *err) {
+    pthread_mutex_lock(&s->err_mu);
+    if (s->err.code >= 0) s->err = *err;
+    pthread_mutex_unlock(&s->err_mu);
+}
+
+/* ---- denoiser ------------------------------------------------------------------------------- */
+
+static int on_step(void *opaque, int64_t chunk, int step, int n_step) {
+    lt_stream *s = opaque;
+    lt_progress p = {.chunk = chunk, .step = step, .n_step = n_step,
+                     .frames_done = atomic_load(&s->frames_done), .n_frames = s->plan.n_frames};
+    return atomic_load(&s->cancel) || (s->progress && s->progress(s->opaque, &p));
+}
+
+static void *denoise(void *arg) {
+    lt_stream *s = arg;
+    void *item;
+    for (int64_t chunk = 0; lti_queue_ptr_pop(&s->free_latents, &item); chunk++) {
+        latent_chunk *l = item;
+        lt_error err = {0};
+        double start = now();
+        lt_status st = lti_take_next(s->take, l->data, &err);
+        atomic_store(&s->dit_seconds, atomic_load(&s->dit_seconds) + now() - start);
+        if (st < 0) stream_fail(s, &err);
+        if (st != LT_OK) break;
+        l->chunk = chunk;
+        if (!lti_queue_ptr_push(&s->latents, l)) break;
+    }
+    lti_queue_ptr_close(&s->latents);
+    return NULL;
+}
+
+/* ---- decoder -------------------------------------------------------------------------------- */
+
+/* One latent frame -> its pictures into the frames queue. False: stop (closed, or enough frames). */
+static bool decode_latent(lt_stream *s, const latent_chunk *l, int f) {
+    const lti_plan *p = &s->plan;
+    lti_dev *d = s->vae_dev;
+    lti_tensor z = LTI_VIEW(s->latent_dev, LTI_F32, s->e->info.latent_channels, p->take.h, p->take.w);
+    double start = now();
+    lti_put(d, z.data, l->data + lti_numel(&z) * f, lti_nbytes(&z));
+    int n = lti_vae_decode(s->e->vae, d, &s->vae_work, s->vae_state, z, s->rgb);
+    lti_to_rgb8(d, lti_rows(s->rgb, 0, n), lti_rows(s->rgb8, 0, n));
+    atomic_store(&s->vae_seconds, atomic_load(&s->vae_seconds) + now() - start);
+    for (int i = 0; i < n; i++) {
+        void *item;
+        int64_t index = atomic_load(&s->frames_done);
+        if (p->n_frames && index >= p->n_frames) return false;
+        if (!lti_queue_ptr_pop(&s->free_frames, &item)) return false;
+        pool_frame *frame = item;
+        lti_tensor one = lti_rows(s->rgb8, i, 1);
+        lti_get(d, frame->rgb, one.data, lti_nbytes(&one));
+        bool last = p->n_frames && index + 1 == p->n_frames;
+        ready_frame *r = &s->ready_slot[s->n_ready++ % s->n_pool];
+        *r = (ready_frame){frame, index, l->chunk, last || (f + 1 == p->take.chunk && i + 1 == n)};
+        atomic_store(&s->frames_done, index + 1);
+        if (!lti_queue_ptr_push(&s->frames, r)) return false;
+    }
+    return true;
+}
+
+static void *decode(void *arg) {
+    lt_stream *s = arg;
+    void *item;
+    lt_error err = {0};
+    bool more = true;
+    while (more && lti_queue_ptr_pop(&s->latents, &item)) {
+        const latent_chunk *l = item;
+        for (int f = 0; f < s->plan.take.chunk && more; f++) more = decode_latent(s, l, f);
+        if (s->vae_dev->ops.sync(s->vae_dev, &err) < 0) {
+            stream_fail(s, &err);
+            more = false;
+        }
+        lti_queue_ptr_push(&s->free_latents, item);
+    }
+    lti_queue_ptr_close(&s->free_latents);
+    lti_queue_ptr_close(&s->frames);
+    return NULL;
+}
+
+/* ---- open ----------------------------------------------------------------------------------- */
+
+static lt_status open_text(lt_stream *s, const char *prompt, float **rows, lt_error *err) {
+    lti_text_rows r = {0};
+    double start = now();
+    LT_TRY(lti_text_encode(s->e->text, s->dit_dev, prompt, &r, err));
+    s->prompt_tokens = r.n_all;
+    s->prompt_tokens_used = r.n;
+    s->text_seconds = now() - start;
+    *rows = r.rows;
+    r.rows = NULL;
+    lti_text_rows_free(&r);
+    return LT_OK;
+}
+
+static lt_status open_denoiser(lt_stream *s, const char *prompt, lt_error *err) {
+    float *rows = NULL;
+    LT_TRY(lti_engine_dev(s->e, 0, &s->dit_dev, err));
+    LT_TRY(open_text(s, prompt, &rows, err));
+    lti_take_config c = s->plan.take;
+    c.cancel = &s->cancel;
+    c.on_step = on_step;
+    c.opaque = s;
+    lt_status st = lti_take_open(s->dit_dev, s->e->dit, &c, rows, &s->take, err);
+    free(rows);
+    return st;
+}
+
+/* The first latent and a later one take different paths: both are measured. */
+static lt_status open_decoder(lt_stream *s, lt_error *err) {
+    const lti_plan *p = &s->plan;
+    LT_TRY(lti_engine_dev(s->e, 0, &s->vae_dev, err));
+    lti_dev *d = s->vae_dev;
+    size_t z = (size_t)s->e->info.latent_channels * (size_t)p->take.h * (size_t)p->take.w * 4;
+    s->rgb = LTI_VIEW(NULL, LTI_F32, FRAMES_PER_LATENT, p->height, p->width, 3);
+    s->rgb8 = LTI_VIEW(NULL, LTI_U8, FRAMES_PER_LATENT, p->height, p->width, 3);
+    LT_TRY(lti_vae_state_open(d, s->e->vae, p->take.h, p->take.w, &s->vae_state, err));
+    s->latent_dev = d->ops.alloc(d, z);
+    s->rgb.data = d->ops.alloc(d, lti_nbytes(&s->rgb));
+    s->rgb8.data = d->ops.alloc(d, lti_nbytes(&s->rgb8));
+    if (!s->latent_dev || !s->rgb.data || !s->rgb8.data) return lti_oom(err, lti_nbytes(&s->rgb));
+    lti_tensor latent = LTI_VIEW(s->latent_dev, LTI_F32, s->e->info.latent_channels, p->take.h, p->take.w);
+    d->measuring = true;
+    for (int i = 0; i < 2; i++)
+        lti_vae_decode(s->e->vae, d, &s->vae_work, s->vae_state, latent, s->rgb);
+    d->measuring = false;
+    lti_vae_state_reset(d, s->vae_state);
+    s->vae_work.cap = s->vae_work.peak;
+    s->vae_work.base = d->ops.alloc(d, s->vae_work.cap);
+    return s->vae_work.base ? LT_OK : lti_oom(err, s->vae_work.cap);
+}
+
+static lt_status open_queues(lt_stream *s, lt_error *err) {
+    const lti_plan *p = &s->plan;
+    int n = POOL_CHUNKS * p->take.chunk * FRAMES_PER_LATENT;
+    s->n_pool = n < MAX_POOL ? n : MAX_POOL;
+    LT_TRY(lti_queue_ptr_init(&s->free_latents, N_LATENT, err));
+    LT_TRY(lti_queue_ptr_init(&s->latents, N_LATENT, err));
+    LT_TRY(lti_queue_ptr_init(&s->free_frames, s->n_pool, err));
+    LT_TRY(lti_queue_ptr_init(&s->frames, s->n_pool, err));
+    size_t latent = sizeof(float) * (size_t)p->take.chunk * (size_t)s->e->info.latent_channels *
+                    (size_t)p->take.h * (size_t)p->take.w;
+    size_t rgb = (size_t)p->width * (size_t)p->height * 3;
+    for (int i = 0; i < N_LATENT; i++) {
+        if (!(s->latent[i].data = malloc(latent))) return lti_oom(err, latent);
+        lti_queue_ptr_push(&s->free_latents, &s->latent[i]);
+    }
+    for (int i = 0; i < s->n_pool; i++) {
+        s->pool[i].owner = s;
+        if (!(s->pool[i].rgb = malloc(rgb))) return lti_oom(err, rgb);
+        lti_queue_ptr_push(&s->free_frames, &s->pool[i]);
+    }
+    return LT_OK;
+}
+
+static lt_status start_threads(lt_stream *s, lt_error *err) {
+    s->dit_running = pthread_create(&s->dit_thread, NULL, denoise, s) == 0;
+    s->vae_running = s->dit_running && pthread_create(&s->vae_thread, NULL, decode, s) == 0;
+    if (s->vae_running) return LT_OK;
+    return lti_fail(err, LT_ENOMEM, "stream: cannot start a thread; raise the process limit");
+}
+
+static lt_status stream_init(lt_stream *s, const lt_stream_params *p, lt_error *err) {
+    if (!s->e->dit || !s->e->text || !s->e->vae)
+        return lti_fail(err, LT_EINVAL, "stream: the engine was opened without all parts; open it with "
+                                        "parts = 0");
+    if (!p->prompt || !*p->prompt)
+        return lti_fail(err, LT_EINVAL, "prompt: empty; give -p TEXT or --prompt-file FILE");
+    s->progress = p->progress;
+    s->opaque = p->opaque;
+    LT_TRY(lti_plan_make(s->e, p, &s->plan, err));
+    LT_TRY(open_queues(s, err));
+    LT_TRY(open_denoiser(s, p->prompt, err));
+    LT_TRY(open_decoder(s, err));
+    return start_threads(s, err);
+}
+
+lt_status lt_stream_open(lt_engine *e, const lt_stream_params *params, lt_stream **out,
+                         lt_error *err) {
+    lt_stream_params p;
+    *out = NULL;
+    lt_stream_params_init(&p);
+    memcpy(&p, params, params->struct_size < sizeof p ? params->struct_size : sizeof p);
+    lt_stream *s = calloc(1, sizeof *s);
+    if (!s) return lti_oom(err, sizeof *s);
+    s->e = e;
+    pthread_mutex_init(&s->err_mu, NULL);
+    lt_status st = stream_init(s, &p, err);
+    if (st < 0) lt_stream_close(&s);
+    *out = s;
+    return st;
+}
+
+/* ---- the caller's side ---------------------------------------------------------------------- */
+
+lt_status lt_stream_next(lt_stream *s, lt_frame *out) {
+    void *item;
+    memset(out, 0, sizeof *out);
+    if (atomic_load(&s->held) >= s->n_pool) return LT_AGAIN;
+    if (!lti_queue_ptr_pop(&s->frames, &item)) {
+        pthread_mutex_lock(&s->err_mu);
+        lt_status st = s->err.code < 0 ? s->err.code : LT_END;
+        pthread_mutex_unlock(&s->err_mu);
+        return st;
+    }
+    const ready_frame *r = item;
+    *out = (lt_frame){.rgb = r->frame->rgb, .width = s->plan.width, .height = s->plan.height,
+                      .index = r->index, .chunk = r->chunk, .chunk_end = r->chunk_end,
+                      .priv = r->frame};
+    atomic_fetch_add(&s->held, 1);
+    return LT_OK;
+}
+
+void lt_frame_release(lt_frame *f) {
+    if (!f || !f->priv) return;
+    pool_frame *frame = f->priv;
+    lt_stream *s = frame->owner;
+    memset(f, 0, sizeof *f);
+    atomic_fetch_sub(&s->held, 1);
+    lti_queue_ptr_push(&s->free_frames, frame);
+}
+
+/* The worker writes err at most once and never clears it, so the text is stable once seen. */
+const char *lt_stream_error(const lt_stream *s) { return s->err.code < 0 ? s->err.msg : ""; }
+
+void lt_stream_cancel(lt_stream *s) { atomic_store(&s->cancel, 1); }
+
+void lt_stream_close(lt_stream **ps) {
+    lt_stream *s = ps ? *ps : NULL;
+    if (!s) return;
+    lt_stream_cancel(s);
+    lti_queue_ptr *all[] = {&s->free_latents, &s->latents, &s->free_frames, &s->frames};
+    for (int i = 0; i < 4; i++)
+        if (all[i]->slot) lti_queue_ptr_close(all[i]);
+    if (s->dit_running) pthread_join(s->dit_thread, NULL);
+    if (s->vae_running) pthread_join(s->vae_thread, NULL);
+    lti_take_close(&s->take);
+    if (s->vae_dev) {
+        void *mem[] = {s->latent_dev, s->rgb.data, s->rgb8.data, s->vae_work.base};
+        for (int i = 0; i < 4; i++)
+            if (mem[i]) s->vae_dev->ops.free(s->vae_dev, mem[i]);
+        lti_vae_state_close(s->vae_dev, &s->vae_state);
+    }
+    lti_dev_close(&s->vae_dev);
+    lti_dev_close(&s->dit_dev);
+    for (int i = 0; i < N_LATENT; i++) free(s->latent[i].data);
+    for (int i = 0; i < s->n_pool; i++) free(s->pool[i].rgb);
+    for (int i = 0; i < 4; i++)
+        if (all[i]->slot) lti_queue_ptr_destroy(all[i]);
+    pthread_mutex_destroy(&s->err_mu);
+    free(s);
+    *ps = NULL;
+}
+
+void lt_stream_get_info(const lt_stream *s, lt_stream_info *info, size_t size) {
+    const lti_plan *p = &s->plan;
+    lt_stream_info i = {.struct_size = size, .width = p->width, .height = p->height,
+                        .chunk = p->take.chunk, .window = p->take.window, .sink = p->take.sink,
+                        .sink_policy = LT_SINK_NONE + (int32_t)p->take.policy,
+                        .mode = p->take.rolling ? LT_MODE_ROLLING : LT_MODE_CHUNK,
+                        .n_step = p->take.schedule.n_step, .fps = s->e->info.fps,
+                        .flow_shift = p->shift, .prompt_tokens = s->prompt_tokens,
+                        .prompt_tokens_used = s->prompt_tokens_used,
+                        .text_seconds = s->text_seconds, .dit_seconds = atomic_load(&s->dit_seconds),
+                        .vae_seconds = atomic_load(&s->vae_seconds)};
+    size_t state, work;
+    memcpy(i.timesteps, p->timesteps, sizeof i.timesteps);
+    lti_take_bytes(s->take, &state, &work);
+    i.state_bytes = state + lti_vae_state_bytes(s->vae_state);
+    i.work_bytes = work + s->vae_work.cap;
+    memcpy(info, &i, size < sizeof i ? size : sizeof i);
+}
