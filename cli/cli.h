@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * cli/cli.h - the command line program: options, output, interruption, progress.
+ *
+ * Uses only the public headers, libcjson and the C library. Rules of every command:
+ *   stdout: the result (one JSON object with --json) - stderr: progress, warnings, one error line.
+ *   exit: 0 done, 1 failed while running, 2 bad usage or bad input, 130 interrupted. */
+#ifndef LT_CLI_CLI_H
+#define LT_CLI_CLI_H
+#include "longtake/longtake.h"
+#include <cjson/cJSON.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_INTERRUPTED = 130 };
+
+/* ---- options.c: one table makes parsing, checks and --help -------------------------------------
+ */
+
+typedef enum cli_opt {
+    OPT_PROMPT,
+    OPT_PROMPT_FILE,
+    OPT_MODEL,
+    OPT_DIFFUSION_MODEL,
+    OPT_T5XXL,
+    OPT_VAE,
+    OPT_TOKENIZER,
+    OPT_TAE,
+    OPT_LORA,
+    OPT_WIDTH,
+    OPT_HEIGHT,
+    OPT_DURATION,
+    OPT_FRAMES,
+    OPT_FPS,
+    OPT_SEED,
+    OPT_MODE,
+    OPT_STEPS,
+    OPT_TIMESTEPS,
+    OPT_FLOW_SHIFT,
+    OPT_CHUNK,
+    OPT_WINDOW,
+    OPT_SINK,
+    OPT_SINK_POLICY,
+    OPT_NO_REGISTERS,
+    OPT_THREADS,
+    OPT_BACKEND,
+    OPT_DTYPE,
+    OPT_INIT_IMG,
+    OPT_OUTPUT,
+    OPT_CODEC,
+    OPT_CRF,
+    OPT_DRY_RUN,
+    OPT_IN,
+    OPT_OUT,
+    OPT_JSON,
+    OPT_VERBOSE,
+    OPT_QUIET,
+    OPT_HELP,
+    OPT_COUNT
+} cli_opt;
+
+typedef struct cli_value {
+    const char *text; /* as given; NULL: not given */
+    double num;       /* numbers; seconds for a duration */
+    int64_t i;        /* whole numbers; the index of a choice, from 0 */
+    double list[16];  /* lists: n numbers */
+    int n;
+} cli_value;
+
+typedef struct cli cli;
+typedef struct cli_command {
+    const char *name, *usage, *summary, *notes;
+    int max_args; /* arguments that are not options */
+    int (*run)(cli *c);
+} cli_command;
+
+/* ---- interrupt.c -------------------------------------------------------------------------------
+ */
+
+/* SIGINT and SIGTERM: the first cancels the watched stream, the second ends the process (130). */
+typedef struct cli_signals {
+    pthread_mutex_t mu;
+    lt_stream *stream; /* guarded by mu */
+    atomic_int count;
+    bool quiet;
+} cli_signals;
+
+bool cli_signals_start(cli_signals *s);                    /* before any other thread starts */
+void cli_signals_watch(cli_signals *s, lt_stream *stream); /* NULL: none any more */
+static inline bool cli_interrupted(cli_signals *s) { return atomic_load(&s->count) > 0; }
+
+/* ---- one run -----------------------------------------------------------------------------------
+ */
+
+struct cli {
+    const cli_command *command;
+    cli_value opt[OPT_COUNT];
+    const char *arg[4]; /* arguments that are not options */
+    int n_arg;
+    double t0; /* start of the process, cli_now */
+    cli_signals signals;
+};
+
+extern const cli_command cli_generate, cli_info, cli_eval;
+
+static inline bool cli_given(const cli *c, cli_opt o) { return c->opt[o].text != NULL; }
+
+/* Fills c; returns -1 to go on, or an exit code (an error was printed, or --help). */
+int cli_parse(cli *c, int argc, char **argv);
+void cli_help(const cli_command *command);
+
+/* ---- report.c ----------------------------------------------------------------------------------
+ */
+
+double cli_now(void); /* seconds, monotonic */
+int cli_usage_error(const cli *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* One line; running: the command was past its checks (exit 1). Returns the exit code. */
+int cli_fail(const cli *c, lt_status st, bool running, const char *msg);
+void cli_warn(const cli *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void cli_event(cJSON *event);           /* one JSON line on stderr; frees event */
+void cli_print_json(FILE *f, cJSON *o); /* one line */
+void cli_print_table(FILE *f, const cJSON *o, int indent);      /* the same for people */
+void cli_add_text(cJSON *o, const char *key, const char *text); /* made valid UTF-8 */
+void cli_add_u64(cJSON *o, const char *key, uint64_t v);        /* exact, not a double */
+
+/* ---- model.c, prompt.c: what generate and eval share
+ * ----------------------------------------------------- */
+
+/* The folder of -m, or the model in the box: beside the program, or ./models. NULL: none. */
+const char *cli_model_dir(const cli *c, char *buf, size_t size);
+/* Opens the engine of the options; returns -1, or an exit code after printing the error. */
+int cli_open_engine(const cli *c, lt_engine **engine);
+/* mode, timesteps, shift, chunk, window, sink, policy. The same result. */
+int cli_stream_params(const cli *c, const lt_model_info *model, lt_stream_params *p);
+/* Freed with free; -1, or an exit code after printing the error. */
+int cli_read_prompt(const cli *c, char **prompt);
+const char *cli_mode_name(int mode);
+const char *cli_policy_name(int policy);
+
+/* ---- progress.c --------------------------------------------------------------------------------
+ */
+
+typedef struct cli_progress {
+    pthread_mutex_t mu;
+    enum { PROGRESS_NONE, PROGRESS_BAR, PROGRESS_JSON } kind;
+    bool colour, drawn;
+    double start, last, fps;
+    int64_t frames, done; /* frames 0: endless */
+    int64_t chunk;
+    int step, n_step;
+} cli_progress;
+
+void cli_progress_start(cli_progress *p, const cli *c, int64_t frames, double fps, bool silent);
+void cli_progress_step(cli_progress *p, const lt_progress *at); /* any thread */
+void cli_progress_frame(cli_progress *p, int64_t done);
+void cli_progress_end(cli_progress *p); /* the bar is wiped */
+
+#endif

@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * cli/options.c - the options of every command: one table makes the parser, the checks and --help.
+ *
+ * To add an option: a name in cli_opt (cli.h) and a row here. What this version knows of but does
+ * not do is in the table too, and refused: an option must never be ignored. */
+#include "cli/cli.h"
+#include <errno.h>
+#include <getopt.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { GEN = 1, EVAL = 2, INFO = 4, ALL = 7 };
+
+typedef enum kind { FLAG, TEXT, INT, NUM, CHOICE, LIST, DURATION, SEED, LATER } kind;
+
+typedef struct row {
+    const char *name;
+    char letter; /* 0: none */
+    kind kind;
+    int commands;
+    const char *arg;  /* as shown; for CHOICE the words, a|b|c */
+    double min, max;  /* INT, NUM, LIST */
+    const char *dflt; /* as shown; NULL: none */
+    const char *help; /* for CHOICE: ends with "; not in this version: x|y" if there are such */
+} row;
+
+#define LATER_MARK "; not in this version: "
+#define SIDE 16384
+#define MODELS "the model's"
+
+static const row table[OPT_COUNT] = {
+    [OPT_PROMPT] = {"prompt", 'p', TEXT, GEN | EVAL, "TEXT", 0, 0, NULL, "what to show"},
+    [OPT_PROMPT_FILE] = {"prompt-file", 0, TEXT, GEN | EVAL, "FILE", 0, 0, NULL,
+                         "read the prompt from FILE, - for standard input"},
+    [OPT_MODEL] = {"model", 'm', TEXT, ALL, "DIR", 0, 0, "the model in the box", "model folder"},
+    [OPT_DIFFUSION_MODEL] = {"diffusion-model", 0, TEXT, GEN | EVAL, "FILE", 0, 0, NULL,
+                             "diffusion weights instead of the folder's"},
+    [OPT_T5XXL] = {"t5xxl", 0, TEXT, GEN | EVAL, "FILE", 0, 0, NULL,
+                   "text encoder weights instead of the folder's"},
+    [OPT_VAE] = {"vae", 0, TEXT, GEN | EVAL, "FILE", 0, 0, NULL,
+                 "VAE weights instead of the folder's"},
+    [OPT_TOKENIZER] = {"tokenizer", 0, TEXT, GEN | EVAL, "FILE", 0, 0, NULL,
+                       "sentencepiece model instead of the folder's"},
+    [OPT_TAE] = {"tae", 0, LATER, GEN | EVAL, "FILE", 0, 0, NULL, "small decoder"},
+    [OPT_LORA] = {"lora", 0, LATER, GEN | EVAL, "FILE", 0, 0, NULL, "LoRA weights"},
+    [OPT_WIDTH] = {"width", 'W', INT, GEN, "N", 1, SIDE, MODELS, "picture width in pixels"},
+    [OPT_HEIGHT] = {"height", 'H', INT, GEN, "N", 1, SIDE, MODELS, "picture height in pixels"},
+    [OPT_DURATION] = {"duration", 0, DURATION, GEN, "TIME", 0, 3.6e6, "10s",
+                      "length: 60s, 2m, 1.5h or seconds"},
+    [OPT_FRAMES] = {"frames", 0, INT, GEN, "N", 0, 1e9, NULL,
+                    "length in frames instead, 0 to go on until Ctrl-C"},
+    [OPT_FPS] = {"fps", 0, NUM, GEN, "F", 0.1, 1000, MODELS, "frame rate written in the file"},
+    [OPT_SEED] = {"seed", 's', SEED, GEN, "N", 0, 0, "-1", "-1 for a random one, which is printed"},
+    [OPT_MODE] = {"mode", 0, CHOICE, GEN | EVAL, "chunk|rolling", 0, 0, MODELS,
+                  "chunk after chunk, or rolling noise"},
+    [OPT_STEPS] = {"steps", 0, INT, GEN | EVAL, "N", 1, 16, MODELS, "denoising steps per chunk"},
+    [OPT_TIMESTEPS] = {"timesteps", 0, LIST, GEN | EVAL, "A,B,..", 0, 1000, MODELS,
+                       "the steps themselves, before the shift: 1000,750,500,250"},
+    [OPT_FLOW_SHIFT] = {"flow-shift", 0, NUM, GEN | EVAL, "F", 0.01, 100, MODELS,
+                        "shift of the noise schedule"},
+    [OPT_CHUNK] = {"chunk", 0, INT, GEN | EVAL, "N", 1, 1024, MODELS, "latent frames per chunk"},
+    [OPT_WINDOW] = {"window", 0, INT, GEN | EVAL, "N", 0, 4096, MODELS,
+                    "past latent frames that are seen"},
+    [OPT_SINK] = {"sink", 0, INT, GEN | EVAL, "N", 0, 1024, MODELS, "anchor latent frames"},
+    [OPT_SINK_POLICY] = {"sink-policy", 0, CHOICE, GEN | EVAL, "absolute|slot|realign|none", 0, 0,
+                         MODELS, "positions of the anchors" LATER_MARK "deep|ema"},
+    [OPT_NO_REGISTERS] = {"no-registers", 0, FLAG, GEN, NULL, 0, 0, NULL,
+                          "ignore the model's sink registers and logits"},
+    [OPT_THREADS] = {"threads", 't', INT, GEN | EVAL, "N", 0, 1024, "0, all cores", "CPU threads"},
+    [OPT_BACKEND] = {"backend", 0, CHOICE, GEN | EVAL, "auto|ref|cpu", 0, 0, "auto",
+                     "where to compute" LATER_MARK "cuda"},
+    [OPT_DTYPE] = {"dtype", 0, CHOICE, GEN | EVAL, "f32|bf16", 0, 0, "the backend's",
+                   "compute type"},
+    [OPT_INIT_IMG] = {"init-img", 'i', LATER, GEN, "PNG", 0, 0, NULL, "first picture"},
+    [OPT_OUTPUT] = {"output", 'o', TEXT, GEN, "OUT", 0, 0, "out.mp4",
+                    ".mp4 .mkv .y4m .rgb %06d.png, - (y4m), md5, null"},
+    [OPT_CODEC] = {"codec", 0, TEXT, GEN, "NAME", 0, 0, "libx264", "libavcodec encoder"},
+    [OPT_CRF] = {"crf", 0, INT, GEN, "N", 0, 51, "18", "0 best to 51 worst picture"},
+    [OPT_DRY_RUN] = {"dry-run", 0, FLAG, GEN, NULL, 0, 0, NULL,
+                     "check everything, print the plan, make nothing"},
+    [OPT_IN] = {"in", 0, TEXT, EVAL, "FILE", 0, 0, NULL, "input tensors, .safetensors"},
+    [OPT_OUT] = {"out", 0, TEXT, EVAL, "FILE", 0, 0, NULL, "output tensors, .safetensors"},
+    [OPT_JSON] = {"json", 0, FLAG, ALL, NULL, 0, 0, NULL,
+                  "result as JSON on stdout, progress and errors as JSON lines on stderr"},
+    [OPT_VERBOSE] = {"verbose", 'v', FLAG, ALL, NULL, 0, 0, NULL, "say more on stderr"},
+    [OPT_QUIET] = {"quiet", 0, FLAG, ALL, NULL, 0, 0, NULL, "only errors, and a random seed"},
+    [OPT_HELP] = {"help", 'h', FLAG, ALL, NULL, 0, 0, NULL, "this text"},
+};
+
+static int command_bit(const cli_command *cmd) {
+    return cmd == &cli_generate ? GEN : cmd == &cli_eval ? EVAL : INFO;
+}
+
+/* ---- help --------------------------------------------------------------------------------------
+ */
+
+#define COLUMN 34
+#define LINE 100
+
+/* text from the current column on, broken between words, continued at COLUMN. */
+static void print_wrapped(const char *text, int at) {
+    while (*text) {
+        const int n = (int)strcspn(text, " ");
+        if (at > COLUMN && at + 1 + n > LINE) {
+            printf("\n%*s", COLUMN, "");
+            at = COLUMN;
+        } else if (at > COLUMN) {
+            putchar(' ');
+            at++;
+        }
+        printf("%.*s", n, text);
+        at += n;
+        text += n + strspn(text + n, " ");
+    }
+    putchar('\n');
+}
+
+static void help_row(const row *r) {
+    char text[256], letter[8] = "    ";
+    if (r->letter) snprintf(letter, sizeof letter, "-%c, ", r->letter);
+    int at = printf("  %s--%s %s", letter, r->name, r->arg ? r->arg : "");
+    if (at >= COLUMN) {
+        putchar('\n');
+        at = 0;
+    }
+    printf("%*s", COLUMN - at, "");
+    if (r->kind == INT || r->kind == NUM)
+        snprintf(text, sizeof text, "%s [%.10g to %.10g%s%s]", r->help, r->min, r->max,
+                 r->dflt ? "; default: " : "", r->dflt ? r->dflt : "");
+    else
+        snprintf(text, sizeof text, "%s%s%s%s", r->help, r->dflt ? " [default: " : "",
+                 r->dflt ? r->dflt : "", r->dflt ? "]" : "");
+    print_wrapped(text, COLUMN);
+}
+
+void cli_help(const cli_command *cmd) {
+    printf("usage: longtake %s %s\n\n%s\n\n", cmd->name, cmd->usage, cmd->summary);
+    bool later = false;
+    for (int i = 0; i < OPT_COUNT; i++) {
+        if (!(table[i].commands & command_bit(cmd))) continue;
+        if (table[i].kind != LATER) help_row(&table[i]);
+        later = later || table[i].kind == LATER;
+    }
+    if (later) printf("\nnot in this version:");
+    for (int i = 0; i < OPT_COUNT; i++)
+        if (table[i].kind == LATER && table[i].commands & command_bit(cmd))
+            printf(" --%s", table[i].name);
+    printf("%s%s", later ? "\n" : "", cmd->notes);
+}
+
+/* ---- values ------------------------------------------------------------------------------------
+ */
+
+static bool parse_number(const char *s, char **end, double *out) {
+    /* strtod also takes "inf", "nan" and hexadecimal: nothing anybody means here */
+    if (strspn(s, "+-.0123456789eE") == 0) return false;
+    errno = 0;
+    *out = strtod(s, end);
+    return *end != s && isfinite(*out) && errno == 0 && !memchr(s, 'x', (size_t)(*end - s));
+}
+
+static bool parse_int(const char *s, int64_t *out) {
+    char *end = NULL;
+    if (*s == 0 || strspn(s, "-0123456789") != strlen(s)) return false;
+    errno = 0;
+    *out = strtoll(s, &end, 10);
+    return errno == 0 && *end == 0;
+}
+
+static bool parse_seed(const char *s, cli_value *v) {
+    char *end = NULL;
+    if (strcmp(s, "-1") == 0) return v->n = -1, true; /* n -1: random */
+    if (*s == 0 || strspn(s, "0123456789") != strlen(s)) return false;
+    errno = 0;
+    v->i = (int64_t)strtoull(s, &end, 10);
+    return errno == 0 && *end == 0;
+}
+
+static bool parse_duration(const char *s, const row *r, cli_value *v) {
+    char *end = NULL;
+    if (!parse_number(s, &end, &v->num)) return false;
+    const double unit = strcmp(end, "h") == 0 ? 3600 : strcmp(end, "m") == 0 ? 60 : 1;
+    if (*end && unit == 1 && strcmp(end, "s") != 0) return false;
+    v->num *= unit;
+    return v->num > 0 && v->num <= r->max;
+}
+
+static bool parse_list(const char *s, const row *r, cli_value *v) {
+    const int cap = (int)(sizeof v->list / sizeof *v->list);
+    for (v->n = 0; v->n < cap;) {
+        char *end = NULL;
+        if (!parse_number(s, &end, &v->list[v->n])) return false;
+        if (v->list[v->n] <= r->min || v->list[v->n] > r->max) return false;
+        if (v->n > 0 && v->list[v->n] >= v->list[v->n - 1]) return false;
+        v->n++;
+        if (*end == 0) return true;
+        if (*end != ',') return false;
+        s = end + 1;
+    }
+    return false;
+}
+
+/* Index of word in "a|b|c", or -1. */
+static int find_word(const char *words, const char *word) {
+    const size_t len = strlen(word);
+    for (int i = 0; len > 0; i++) {
+        const size_t n = strcspn(words, "|");
+        if (n == len && memcmp(words, word, n) == 0) return i;
+        if (words[n] == 0) return -1;
+        words += n + 1;
+    }
+    return -1;
+}
+
+static int parse_choice(const cli *c, const char *s, const row *r, cli_value *v) {
+    const char *later = strstr(r->help, LATER_MARK);
+    if (later && find_word(later + strlen(LATER_MARK), s) >= 0)
+        return cli_usage_error(c, "--%s %s: not in this version; use one of %s", r->name, s,
+                               r->arg);
+    v->i = find_word(r->arg, s);
+    if (v->i >= 0) return -1;
+    return cli_usage_error(c, "--%s %s: expected one of %s", r->name, s, r->arg);
+}
+
+/* -1, or the exit code after an error. */
+static int set_value(cli *c, cli_opt o, const char *s) {
+    const row *r = &table[o];
+    cli_value *v = &c->opt[o];
+    *v = (cli_value){.text = s ? s : ""};
+    char *end = NULL;
+    switch (r->kind) {
+    case FLAG:
+    case TEXT:
+        return -1;
+    case LATER:
+        return cli_usage_error(c, "--%s: %s is not in this version", r->name, r->help);
+    case CHOICE:
+        return parse_choice(c, s, r, v);
+    case INT:
+        if (parse_int(s, &v->i) && (double)v->i >= r->min && (double)v->i <= r->max) return -1;
+        return cli_usage_error(c, "--%s %s: expected a whole number from %.10g to %.10g", r->name,
+                               s, r->min, r->max);
+    case NUM:
+        if (parse_number(s, &end, &v->num) && *end == 0 && v->num >= r->min && v->num <= r->max)
+            return -1;
+        return cli_usage_error(c, "--%s %s: expected a number from %.10g to %.10g", r->name, s,
+                               r->min, r->max);
+    case SEED:
+        if (parse_seed(s, v)) return -1;
+        return cli_usage_error(c, "--seed %s: expected -1 (random) or 0 to 18446744073709551615",
+                               s);
+    case DURATION:
+        if (parse_duration(s, r, v)) return -1;
+        return cli_usage_error(c, "--duration %s: expected a time up to 1000h, as 60s, 2m or 1.5h",
+                               s);
+    case LIST:
+        if (parse_list(s, r, v)) return -1;
+        return cli_usage_error(c,
+                               "--%s %s: expected 1 to 16 falling numbers in (0, 1000], as "
+                               "1000,750,500,250",
+                               r->name, s);
+    }
+    return -1;
+}
+
+/* ---- command line ------------------------------------------------------------------------------
+ */
+
+static int find_letter(int letter, int bit) {
+    for (int i = 0; i < OPT_COUNT; i++)
+        if (table[i].letter == letter && table[i].commands & bit) return i;
+    return -1;
+}
+
+/* getopt's two tables for one command: letters (with ':' where an argument follows) and names. */
+static void make_getopt(int bit, char *letters, struct option *longs) {
+    *letters++ = ':'; /* report a missing argument as ':', and print nothing */
+    for (int i = 0; i < OPT_COUNT; i++) {
+        if (!(table[i].commands & bit)) continue;
+        const int has = table[i].kind == FLAG ? no_argument : required_argument;
+        *longs++ = (struct option){table[i].name, has, NULL, 256 + i};
+        if (!table[i].letter) continue;
+        *letters++ = table[i].letter;
+        if (has == required_argument) *letters++ = ':';
+    }
+    *letters = 0;
+    *longs = (struct option){0};
+}
+
+/* getopt takes any unique beginning of a name; scripts written that way would break later. */
+static bool abbreviated(const char *word, int index) {
+    if (index < 0 || strncmp(word, "--", 2) != 0) return false;
+    return strcspn(word + 2, "=") != strlen(table[index].name);
+}
+
+static int unknown_option(const cli *c, const char *word, int opt) {
+    if (strncmp(word, "--", 2) == 0 || opt == 0)
+        return cli_usage_error(c, "%s: unknown option; see `longtake %s --help`", word,
+                               c->command->name);
+    return cli_usage_error(c, "-%c: unknown option; see `longtake %s --help`", opt,
+                           c->command->name);
+}
+
+int cli_parse(cli *c, int argc, char **argv) {
+    const int bit = command_bit(c->command);
+    char letters[2 * OPT_COUNT + 2];
+    struct option longs[OPT_COUNT + 1];
+    make_getopt(bit, letters, longs);
+    /* before anything is printed: how to print */
+    for (int i = 1; i < argc; i++)
+        if (strcmp(argv[i], "--json") == 0) c->opt[OPT_JSON].text = "";
+    opterr = 0;
+    optind = 0; /* glibc: start over */
+    for (int got; (got = getopt_long(argc, argv, letters, longs, NULL)) != -1;) {
+        const char *word = argv[optind - 1];
+        if (got == ':')
+            return cli_usage_error(c, "%s: a value is missing; see `longtake %s --help`", word,
+                                   c->command->name);
+        if (got == '?') return unknown_option(c, word, optopt < 256 ? optopt : 0);
+        const int o = got >= 256 ? got - 256 : find_letter(got, bit);
+        const char *name = optarg && optarg == word ? argv[optind - 2] : word;
+        if (got >= 256 && abbreviated(name, o)) return unknown_option(c, name, 0);
+        const int code = set_value(c, (cli_opt)o, optarg);
+        if (code >= 0) return code;
+        if (o == OPT_HELP) return cli_help(c->command), EXIT_DONE;
+    }
+    for (; optind < argc; optind++) {
+        if (c->n_arg == c->command->max_args)
+            return cli_usage_error(c, "%s: unexpected argument; usage: longtake %s %s",
+                                   argv[optind], c->command->name, c->command->usage);
+        c->arg[c->n_arg++] = argv[optind];
+    }
+    return -1;
+}

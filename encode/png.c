@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * encode/png.c - one PNG per frame, numbered from 0, each renamed into place when complete.
+ *
+ * The path is a pattern with exactly one %d or %0Nd; %% is a percent sign. It is taken apart here
+ * and never given to printf: the user's text must not become a format. */
+#include "encode/sink_int.h"
+#include <errno.h>
+#include <limits.h>
+#include <png.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+typedef struct png_sink {
+    char prefix[PATH_MAX], suffix[NAME_MAX + 1];
+    int digits; /* at least so many, zeros in front; 0: as they come */
+} png_sink;
+
+static lt_status bad_pattern(const char *path, lt_error *err) {
+    return lti_fail(
+        err, LT_EINVAL,
+        "output %s: a png name needs exactly one frame number, %%d or %%0Nd with N 1 to "
+        "9, as in frames/%%06d.png (write %%%% for a percent sign)",
+        path);
+}
+
+/* One "%d" or "%0Nd" at p (after the percent sign): digits and the length, or 0. */
+static int parse_number(const char *p, int *digits) {
+    *digits = 0;
+    if (p[0] == 'd') return 1;
+    if (p[0] != '0' || p[1] < '1' || p[1] > '9' || p[2] != 'd') return 0;
+    *digits = p[1] - '0';
+    return 3;
+}
+
+static lt_status parse_pattern(const char *path, png_sink *p, lt_error *err) {
+    char *out = p->prefix, *end = p->prefix + sizeof p->prefix;
+    bool seen = false;
+    for (const char *c = path; *c; c++) {
+        if (out + 1 >= end) return lti_fail(err, LT_EINVAL, "output: the png name is too long");
+        if (*c != '%') {
+            *out++ = *c;
+        } else if (c[1] == '%') {
+            *out++ = *c++;
+        } else {
+            const int n = seen ? 0 : parse_number(c + 1, &p->digits);
+            if (n == 0) return bad_pattern(path, err);
+            c += n;
+            seen = true;
+            *out = 0;
+            out = p->suffix;
+            end = p->suffix + sizeof p->suffix;
+        }
+    }
+    *out = 0;
+    return seen ? LT_OK : bad_pattern(path, err);
+}
+
+/* The folder must be there and writable: better now than at the first frame. */
+static lt_status check_folder(const char *path, lt_error *err) {
+    char dir[PATH_MAX];
+    const char *slash = strrchr(path, '/');
+    const size_t len = slash ? (size_t)(slash - path) + 1 : 0;
+    if (len >= sizeof dir) return lti_fail(err, LT_EINVAL, "output: the png name is too long");
+    memcpy(dir, path, len);
+    dir[len] = 0;
+    if (eaccess(len ? dir : ".", W_OK | X_OK) == 0) return LT_OK;
+    return lti_fail(err, LT_EIO, "cannot write into folder %s: %s", len ? dir : ".",
+                    strerror(errno));
+}
+
+static lt_status png_open(lt_sink *s, lt_error *err) {
+    png_sink *p = s->priv = calloc(1, sizeof *p);
+    if (!p) return lti_oom(err, sizeof *p);
+    LT_TRY(parse_pattern(s->path, p, err));
+    if (strchr(p->suffix, '/')) return bad_pattern(s->path, err); /* a folder per frame */
+    return check_folder(p->prefix, err);
+}
+
+static bool write_image(const lt_sink *s, const char *path, const uint8_t *rgb, const char **why) {
+    FILE *f = fopen(path, "wbe");
+    if (!f) {
+        *why = strerror(errno);
+        return false;
+    }
+    png_image image = {.version = PNG_IMAGE_VERSION, .format = PNG_FORMAT_RGB};
+    image.width = (png_uint_32)s->width;
+    image.height = (png_uint_32)s->height;
+    errno = 0;
+    bool ok = png_image_write_to_stdio(&image, f, 0, rgb, 0, NULL) != 0;
+    *why = errno ? strerror(errno) : "libpng failed";
+    if (ok && fflush(f) != 0) {
+        *why = strerror(errno);
+        ok = false;
+    }
+    if (fclose(f) != 0 && ok) {
+        *why = strerror(errno);
+        ok = false;
+    }
+    png_image_free(&image);
+    return ok;
+}
+
+static lt_status png_write_frame(lt_sink *s, const uint8_t *rgb, lt_error *err) {
+    const png_sink *p = s->priv;
+    char name[PATH_MAX + NAME_MAX + 32], part[sizeof name + 8];
+    const char *why = "";
+    snprintf(name, sizeof name, "%s%0*lld%s", p->prefix, p->digits, (long long)s->n_frame,
+             p->suffix);
+    snprintf(part, sizeof part, "%s.part", name);
+    lti_sigguard guard;
+    lti_sigguard_begin(&guard);
+    bool ok = write_image(s, part, rgb, &why);
+    lti_sigguard_end(&guard);
+    if (ok && rename(part, name) != 0) {
+        why = strerror(errno);
+        ok = false;
+    }
+    if (ok) return LT_OK;
+    unlink(part);
+    return lti_fail(err, LT_EIO, "cannot write %s: %s; the %lld frames before it are complete",
+                    name, why, (long long)s->n_frame);
+}
+
+static lt_status png_close(lt_sink *s, bool ok, lt_error *err) {
+    (void)ok;
+    (void)err;
+    free(s->priv);
+    s->priv = NULL;
+    return LT_OK;
+}
+
+const lti_sink_ops lti_sink_png = {".png", false, png_open, png_write_frame, NULL, png_close, NULL};
