@@ -46,7 +46,7 @@ typedef struct lti_span {
 #define LTI_MAX_SPANS 16
 
 typedef struct lti_attn {
-    lti_tensor q;            /* [M, H, hd] f32 or bf16 */
+    lti_tensor q; /* [M, H, hd] f32 or bf16 */
     lti_span span[LTI_MAX_SPANS];
     int n_span;
     float scale;             /* scores = scale * q.k (+ bias) */
@@ -60,19 +60,19 @@ typedef struct lti_attn {
 typedef struct lti_conv {
     lti_tensor x; /* [T, h, w, Ci]: time context (causal frames) is already in front */
     const lti_packed *w;
-    int stride[3];                             /* t, h, w */
+    int stride[3];                                /* t, h, w */
     int pad_top, pad_bottom, pad_left, pad_right; /* zeros; time is never padded */
-    bool add;                                  /* out += conv instead of out = conv */
-    lti_tensor out;                            /* [To, ho, wo, Co] */
+    bool add;                                     /* out += conv instead of out = conv */
+    lti_tensor out;                               /* [To, ho, wo, Co] */
 } lti_conv;
 
 struct lti_packed {
-    int kind;         /* 0 linear, 1 conv */
-    lti_dtype dtype;  /* compute dtype: F32 or BF16 */
-    int64_t n[5];     /* linear: out, in; conv: Co, Ci, kt, kh, kw */
+    int kind;        /* 0 linear, 1 conv */
+    lti_dtype dtype; /* compute dtype: F32 or BF16 */
+    int64_t n[5];    /* linear: out, in; conv: Co, Ci, kt, kh, kw */
     bool has_bias;
-    size_t bytes;     /* memory it owns */
-    void *impl;       /* backend's */
+    size_t bytes; /* memory it owns */
+    void *impl;   /* backend's */
 };
 
 typedef struct lti_ops {
@@ -82,7 +82,8 @@ typedef struct lti_ops {
     /* -- control ------------------------------------------------------------------------- */
     lt_status (*open)(lti_dev *d, lt_error *err); /* fills d->impl; d->n_threads is set */
     void (*close)(lti_dev *d);
-    void *(*alloc)(lti_dev *d, size_t bytes); /* 64-byte aligned device memory, zeroed; NULL: none */
+    void *(*alloc)(lti_dev *d,
+                   size_t bytes); /* 64-byte aligned device memory, zeroed; NULL: none */
     void (*free)(lti_dev *d, void *p);
     void (*put)(lti_dev *d, void *dst, const void *host, size_t bytes);
     void (*get)(lti_dev *d, void *host, const void *src, size_t bytes); /* waits for the data */
@@ -95,7 +96,8 @@ typedef struct lti_ops {
     lti_packed *(*pack_conv)(lti_dev *d, const lti_tensor *w /*[Co,Ci,kt,kh,kw]*/,
                              const lti_tensor *b, lti_dtype compute, lt_error *err);
     void (*pack_free)(lti_dev *d, lti_packed *p);
-    /* Called instead of the op during a measure pass; may create plans and grow scratch. NULL ok. */
+    /* Called instead of the op during a measure pass; may create plans and grow scratch. NULL ok.
+     */
     void (*prepare_linear)(lti_dev *d, const lti_tensor *x, const lti_packed *w, lti_act act,
                            const lti_tensor *out);
     void (*prepare_conv)(lti_dev *d, const lti_conv *c);
@@ -107,13 +109,13 @@ typedef struct lti_ops {
                    const lti_tensor *out);
     void (*conv)(lti_dev *d, const lti_conv *c);
     void (*attention)(lti_dev *d, const lti_attn *a);
-    /* out = LN(x) * (1 + scale[m/rows]) + shift[m/rows]; LN without affine. shift and scale point at
-     * f32 [F, D] with `mod_stride` elements between frames; rows = tokens per frame. */
+    /* out = LN(x) * (1 + scale[m/rows]) + shift[m/rows]; LN without affine. shift and scale point
+     * at f32 [F, D] with `mod_stride` elements between frames; rows = tokens per frame. */
     void (*norm_mod)(lti_dev *d, const lti_tensor *x /*f32 [M,D]*/, const float *shift,
                      const float *scale, int64_t mod_stride, int64_t rows, float eps,
                      const lti_tensor *out);
-    void (*layer_norm)(lti_dev *d, const lti_tensor *x /*f32 [M,D]*/, const float *w, const float *b,
-                       float eps, const lti_tensor *out);
+    void (*layer_norm)(lti_dev *d, const lti_tensor *x /*f32 [M,D]*/, const float *w,
+                       const float *b, float eps, const lti_tensor *out);
     /* out = x * rsqrt(mean(x^2) + eps) * w over the last axis. In place allowed (same dtype). */
     void (*rms_norm)(lti_dev *d, const lti_tensor *x /*[M,D]*/, const float *w, float eps,
                      const lti_tensor *out);
@@ -121,21 +123,27 @@ typedef struct lti_ops {
     void (*chan_norm)(lti_dev *d, const lti_tensor *x /*[.., C]*/, const float *gamma, bool silu,
                       const lti_tensor *out);
     /* Rotate adjacent pairs (2i, 2i+1): (a,b) -> (a cos - b sin, a sin + b cos). table f32
-     * [M, hd/2, 2] = (cos, sin). x, out [M, H, hd]; rows of x are x_stride elements apart. In place ok. */
+     * [M, hd/2, 2] = (cos, sin). x, out [M, H, hd]; rows of x are x_stride elements apart. In place
+     * ok. */
     void (*rope)(lti_dev *d, const lti_tensor *x, int64_t x_stride, const float *table,
                  const lti_tensor *out);
     /* io[m] += gate[m/rows] * y[m]; gate f32 [F, D], mod_stride apart, or NULL for 1. */
     void (*gated_add)(lti_dev *d, const lti_tensor *io /*f32 [M,D]*/, const lti_tensor *y,
                       const float *gate, int64_t mod_stride, int64_t rows);
-    void (*unary)(lti_dev *d, lti_act act, const lti_tensor *x, const lti_tensor *out); /* in place ok */
-    void (*add)(lti_dev *d, const lti_tensor *x, const lti_tensor *y, const lti_tensor *out); /* in place ok */
-    void (*mul)(lti_dev *d, const lti_tensor *x, const lti_tensor *y, const lti_tensor *out); /* in place ok */
-    /* out[i] = table[id[i]]; table [V, D] any float dtype in HOST memory (a mapped file), ids checked. */
+    void (*unary)(lti_dev *d, lti_act act, const lti_tensor *x,
+                  const lti_tensor *out); /* in place ok */
+    void (*add)(lti_dev *d, const lti_tensor *x, const lti_tensor *y,
+                const lti_tensor *out); /* in place ok */
+    void (*mul)(lti_dev *d, const lti_tensor *x, const lti_tensor *y,
+                const lti_tensor *out); /* in place ok */
+    /* out[i] = table[id[i]]; table [V, D] any float dtype in HOST memory (a mapped file), ids
+     * checked. */
     void (*embed_rows)(lti_dev *d, const lti_tensor *table, const int32_t *id, int64_t n,
                        const lti_tensor *out /*f32 [n,D]*/);
     /* x f32 [F,C,h,w] -> out [F*(h/2)*(w/2), C*4]; element index c*4 + ph*2 + pw. */
     void (*patchify)(lti_dev *d, const lti_tensor *x, const lti_tensor *out);
-    /* x [F*(h/2)*(w/2), 4*C], index (ph*2+pw)*C + c -> out f32 [F,C,h,w]. Not patchify's inverse! */
+    /* x [F*(h/2)*(w/2), 4*C], index (ph*2+pw)*C + c -> out f32 [F,C,h,w]. Not patchify's inverse!
+     */
     void (*unpatchify)(lti_dev *d, const lti_tensor *x, const lti_tensor *out);
     /* nearest 2x in space: [T,h,w,C] -> [T,2h,2w,C] */
     void (*upsample2x)(lti_dev *d, const lti_tensor *x, const lti_tensor *out);
@@ -149,7 +157,8 @@ typedef struct lti_ops {
                           const lti_tensor *out);
     void (*randn)(lti_dev *d, const lti_tensor *out /*f32*/, uint64_t seed, uint64_t frame,
                   uint32_t step); /* base/rng.h lti_randn */
-    void (*cast)(lti_dev *d, const lti_tensor *x, const lti_tensor *out); /* f32 <-> bf16, or copy */
+    void (*cast)(lti_dev *d, const lti_tensor *x,
+                 const lti_tensor *out); /* f32 <-> bf16, or copy */
     /* x [-1,1] [.., 3] -> u8: round(clamp(x*0.5+0.5, 0, 1) * 255), half up */
     void (*to_rgb8)(lti_dev *d, const lti_tensor *x, const lti_tensor *out);
 
@@ -160,11 +169,11 @@ typedef struct lti_ops {
 } lti_ops;
 
 struct lti_dev {
-    lti_ops ops;       /* a resolved copy: no primitive is NULL */
+    lti_ops ops; /* a resolved copy: no primitive is NULL */
     void *impl;
     int n_threads;
-    bool measuring;    /* ops are muted, prepare_* are called */
-    int64_t n_calls;   /* ops issued */
+    bool measuring;  /* ops are muted, prepare_* are called */
+    int64_t n_calls; /* ops issued */
 };
 
 /* name: "ref", "cpu" or "auto" (the fastest that opens here). disable: comma list of ops taken from

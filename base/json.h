@@ -12,13 +12,16 @@
 #include "longtake/status.h"
 
 /* `what` names the document in messages. *out is freed with cJSON_Delete. */
-lt_status lti_json_parse(const char *text, size_t len, const char *what, cJSON **out, lt_error *err);
+lt_status lti_json_parse(const char *text, size_t len, const char *what, cJSON **out,
+                         lt_error *err);
 /* A missing file gives LT_OK and *out = NULL: our json files only override. */
 lt_status lti_json_load(const char *path, size_t max_bytes, cJSON **out, lt_error *err);
 double lti_json_num(const cJSON *obj, const char *key, double dflt);
-int lti_json_int(const cJSON *obj, const char *key, int dflt); /* dflt if absent, not integral or beyond int */
+int lti_json_int(const cJSON *obj, const char *key,
+                 int dflt); /* dflt if absent, not integral or beyond int */
 const char *lti_json_str(const cJSON *obj, const char *key, const char *dflt);
-/* Up to cap numbers of an array; returns how many, -1 if absent, not an array, too long or not numbers. */
+/* Up to cap numbers of an array; returns how many, -1 if absent, not an array, too long or not
+ * numbers. */
 int lti_json_nums(const cJSON *obj, const char *key, double *out, int cap);
 
 #endif

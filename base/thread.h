@@ -18,7 +18,7 @@ typedef struct lti_queue_ptr {
 } lti_queue_ptr;
 
 lt_status lti_queue_ptr_init(lti_queue_ptr *q, int cap, lt_error *err);
-void lti_queue_ptr_destroy(lti_queue_ptr *q); /* no thread may be inside */
+void lti_queue_ptr_destroy(lti_queue_ptr *q);          /* no thread may be inside */
 bool lti_queue_ptr_push(lti_queue_ptr *q, void *item); /* false: closed */
 bool lti_queue_ptr_pop(lti_queue_ptr *q, void **item); /* false: closed and empty */
 bool lti_queue_ptr_try_pop(lti_queue_ptr *q, void **item);

@@ -56,7 +56,8 @@ static int pull(lt_stream *s, lt_sink *sink, double start, int64_t frames_20s, r
         if (!r->frames++) first = last_chunk = now();
         if (lt_sink_write(sink, f.rgb, f.chunk_end, &err) < 0) return die("write", err.msg);
         if (r->frames == frames_20s) r->rss_20s = rss_mib();
-        if (f.chunk_end && f.chunk > 0 && n_chunk < MAX_CHUNKS) chunk[n_chunk++] = now() - last_chunk;
+        if (f.chunk_end && f.chunk > 0 && n_chunk < MAX_CHUNKS)
+            chunk[n_chunk++] = now() - last_chunk;
         if (f.chunk_end) last_chunk = now();
         lt_frame_release(&f);
     }
@@ -76,8 +77,10 @@ static void print(const result *r, const lt_stream_info *i) {
            1e3 * r->p50, 1e3 * r->p95, "resident at 20 s / end", r->rss_20s, r->rss_end,
            r->rss_20s > 0 ? r->rss_end / r->rss_20s : 0, "text / DiT / VAE busy", i->text_seconds,
            i->dit_seconds, i->vae_seconds);
-    printf("{\"bench\":\"stream\",\"frames\":%lld,\"first_frame_s\":%.3f,\"fps\":%.2f,\"chunk_p50_ms\":%.1f,"
-           "\"chunk_p95_ms\":%.1f,\"rss_20s_mib\":%.1f,\"rss_end_mib\":%.1f,\"dit_s\":%.2f,\"vae_s\":%.2f}\n",
+    printf("{\"bench\":\"stream\",\"frames\":%lld,\"first_frame_s\":%.3f,\"fps\":%.2f,\"chunk_p50_"
+           "ms\":%.1f,"
+           "\"chunk_p95_ms\":%.1f,\"rss_20s_mib\":%.1f,\"rss_end_mib\":%.1f,\"dit_s\":%.2f,\"vae_"
+           "s\":%.2f}\n",
            (long long)r->frames, r->first_frame, r->fps, 1e3 * r->p50, 1e3 * r->p95, r->rss_20s,
            r->rss_end, i->dit_seconds, i->vae_seconds);
 }
@@ -93,7 +96,8 @@ int main(int argc, char **argv) {
     lt_sink_params kp;
     lt_stream_info info;
     result r = {0};
-    if (argc < 3) return die("usage", "bench_stream MODEL_DIR OUT.mp4 [SECONDS [THREADS [chunk|rolling]]]");
+    if (argc < 3)
+        return die("usage", "bench_stream MODEL_DIR OUT.mp4 [SECONDS [THREADS [chunk|rolling]]]");
     lt_engine_params_init(&ep);
     ep.model_dir = argv[1];
     ep.threads = argc > 4 ? (int32_t)strtol(argv[4], NULL, 10) : 0;

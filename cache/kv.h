@@ -2,9 +2,9 @@
  * cache/kv.h - the frame cache: registers | anchors | window ring | current chunk.
  *
  * Holds, per layer, the keys and values of finished (clean) latent frames: the first `sink` frames
- * as anchors, and the last `window` frames in a ring that overwrites its oldest chunk in place. A pass
- * over frames [c, c+n) sees [registers | anchors | window | its own n frames]. Anchor keys are kept
- * un-rotated and rotated fresh on every use; so are window keys when positions are slots.
+ * as anchors, and the last `window` frames in a ring that overwrites its oldest chunk in place. A
+ * pass over frames [c, c+n) sees [registers | anchors | window | its own n frames]. Anchor keys are
+ * kept un-rotated and rotated fresh on every use; so are window keys when positions are slots.
  * Positions (temporal, in latent frames; h and w never change):
  *   absolute  anchors 0..sink-1, window and queries their own frame number
  *   realign   window and queries absolute, anchors at c - n_window - sink ..
@@ -19,22 +19,27 @@
 #include "base/arena.h"
 #include "rope/rope.h"
 
-typedef enum lti_policy { LTI_POLICY_NONE, LTI_POLICY_ABSOLUTE, LTI_POLICY_SLOT, LTI_POLICY_REALIGN } lti_policy;
+typedef enum lti_policy {
+    LTI_POLICY_NONE,
+    LTI_POLICY_ABSOLUTE,
+    LTI_POLICY_SLOT,
+    LTI_POLICY_REALIGN
+} lti_policy;
 
 typedef struct lti_kv_config {
     int n_layer, n_head, head_dim;
-    int grid_h, grid_w;        /* tokens per latent frame = grid_h * grid_w */
-    int chunk, sink, window;   /* latent frames; sink and window any value >= 0 */
-    int in_flight;             /* most frames of one pass: chunk, or n_step * chunk when rolling */
+    int grid_h, grid_w;      /* tokens per latent frame = grid_h * grid_w */
+    int chunk, sink, window; /* latent frames; sink and window any value >= 0 */
+    int in_flight;           /* most frames of one pass: chunk, or n_step * chunk when rolling */
     lti_policy policy;
-    lti_dtype dtype;           /* of cached keys and values: F32 or BF16 */
+    lti_dtype dtype; /* of cached keys and values: F32 or BF16 */
 } lti_kv_config;
 
 typedef struct lti_kv lti_kv;
 lt_status lti_kv_open(lti_dev *d, const lti_kv_config *c, lti_kv **out, lt_error *err);
 void lti_kv_close(lti_dev *d, lti_kv **kv);
 size_t lti_kv_bytes(const lti_kv *kv);
-void lti_kv_reset(lti_kv *kv); /* forget all frames; keep the memory */
+void lti_kv_reset(lti_kv *kv);           /* forget all frames; keep the memory */
 int64_t lti_kv_frames(const lti_kv *kv); /* frames committed so far */
 
 /* -- used by dit/ ------------------------------------------------------------------------ */

@@ -145,7 +145,7 @@ const char *cli_policy_name(int policy);
 typedef struct cli_progress {
     pthread_mutex_t mu;
     enum { PROGRESS_NONE, PROGRESS_BAR, PROGRESS_JSON } kind;
-    bool colour, drawn;
+    bool colour, drawn, shown;
     double start, last, fps;
     int64_t frames, done; /* frames 0: endless */
     int64_t chunk;
@@ -153,6 +153,7 @@ typedef struct cli_progress {
 } cli_progress;
 
 void cli_progress_start(cli_progress *p, const cli *c, int64_t frames, double fps, bool silent);
+void cli_progress_show(cli_progress *p); /* nothing is drawn before: the start line comes first */
 void cli_progress_step(cli_progress *p, const lt_progress *at); /* any thread */
 void cli_progress_frame(cli_progress *p, int64_t done);
 void cli_progress_end(cli_progress *p); /* the bar is wiped */

@@ -306,6 +306,7 @@ static int run_job(job *j) {
     if (code >= 0) return code;
     if (dry) return dry_run(j);
     print_start(j);
+    cli_progress_show(&j->progress);
     return produce(j);
 }
 

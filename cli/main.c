@@ -3,7 +3,9 @@
 #include "cli/cli.h"
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const cli_command *const commands[] = {&cli_generate, &cli_info, &cli_eval};
 #define N_COMMAND (sizeof commands / sizeof *commands)
@@ -33,7 +35,17 @@ static int global_option(const char *word, const cli_command *topic) {
     return -1;
 }
 
+/* The denoiser and the decoder each run a team of OpenMP threads. Where a waiting thread spins, as
+ * is libgomp's default, any other load on the machine makes every op take a time slice (first frame
+ * 5 s instead of 0.1 s, docs/PERF.md). libgomp reads the variable before main, so start once more.
+ */
+static void sleep_while_waiting(char **argv) {
+    if (getenv("OMP_WAIT_POLICY") || setenv("OMP_WAIT_POLICY", "passive", 1) != 0) return;
+    execv("/proc/self/exe", argv); /* on failure: go on, only slower */
+}
+
 int main(int argc, char **argv) {
+    if (argc > 1) sleep_while_waiting(argv);
     /* a full disk or a closed pipe is an error to report, not a way to die */
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);

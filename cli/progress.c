@@ -52,7 +52,7 @@ static void draw_json(const cli_progress *p, double rate, double left) {
 
 static void draw(cli_progress *p, bool now) {
     const double t = cli_now();
-    if (p->kind == PROGRESS_NONE || (!now && t - p->last < INTERVAL)) return;
+    if (!p->shown || p->kind == PROGRESS_NONE || (!now && t - p->last < INTERVAL)) return;
     p->last = t;
     const double rate = (double)p->done / fmax(t - p->start, 1e-6);
     const double left = p->done > 0 && p->frames > 0 ? (double)(p->frames - p->done) / rate : -1;
@@ -69,6 +69,12 @@ void cli_progress_start(cli_progress *p, const cli *c, int64_t frames, double fp
     if (silent || cli_given(c, OPT_QUIET)) p->kind = PROGRESS_NONE;
     else if (cli_given(c, OPT_JSON)) p->kind = PROGRESS_JSON;
     else if (isatty(STDERR_FILENO) && !dumb) p->kind = PROGRESS_BAR;
+}
+
+void cli_progress_show(cli_progress *p) {
+    pthread_mutex_lock(&p->mu);
+    p->shown = true;
+    pthread_mutex_unlock(&p->mu);
 }
 
 void cli_progress_step(cli_progress *p, const lt_progress *at) {

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  * dit/dit.h - the causal Wan diffusion transformer, forward only.
  *
- *   x += gate_sa * self_attn(LN(x)*(1+scale_sa)+shift_sa)   keys/values: [registers|cache|these frames]
- *   x += cross_attn(norm3(x), text)                         all text rows, unmasked
- *   x += gate_ffn * ffn(LN(x)*(1+scale_ffn)+shift_ffn)
- * The six vectors are modulation[6,D] + e0[frame]: one timestep per latent frame.
- * Reference: Wan2.1 wan/modules/model.py; Self-Forcing causal_model.py; diffusers transformer_wan.py. */
+ *   x += gate_sa * self_attn(LN(x)*(1+scale_sa)+shift_sa)   keys/values: [registers|cache|these
+ * frames] x += cross_attn(norm3(x), text)                         all text rows, unmasked x +=
+ * gate_ffn * ffn(LN(x)*(1+scale_ffn)+shift_ffn) The six vectors are modulation[6,D] + e0[frame]:
+ * one timestep per latent frame. Reference: Wan2.1 wan/modules/model.py; Self-Forcing
+ * causal_model.py; diffusers transformer_wan.py. */
 #ifndef LT_DIT_DIT_H
 #define LT_DIT_DIT_H
 #include <stdatomic.h>
@@ -27,8 +27,8 @@ typedef struct lti_dit_config {
 
 typedef struct lti_dit lti_dit; /* immutable after open; shareable between threads */
 
-/* json: transformer/config.json or NULL. head_dim from attention_head_dim, else dim/num_heads, else 128;
- * text_len from json, else 512; everything else from shapes. compute: F32 or BF16. */
+/* json: transformer/config.json or NULL. head_dim from attention_head_dim, else dim/num_heads, else
+ * 128; text_len from json, else 512; everything else from shapes. compute: F32 or BF16. */
 lt_status lti_dit_open(lti_dev *d, const lti_weights *w, const cJSON *json, lti_dtype compute,
                        lti_dit **out, lt_error *err);
 void lti_dit_close(lti_dev *d, lti_dit **dit);
@@ -40,19 +40,20 @@ const lti_dit_config *lti_dit_get_config(const lti_dit *dit);
 typedef struct lti_text_kv lti_text_kv;
 lt_status lti_text_kv_open(lti_dev *d, const lti_dit *dit, lti_text_kv **out, lt_error *err);
 void lti_text_kv_close(lti_dev *d, lti_text_kv **kv);
-/* text f32 [text_len, text_dim] HOST memory, rows past the prompt are zero. Takes work memory from a. */
+/* text f32 [text_len, text_dim] HOST memory, rows past the prompt are zero. Takes work memory from
+ * a. */
 void lti_text_kv_set(lti_text_kv *kv, lti_dev *d, const lti_dit *dit, lti_arena *a,
                      const float *text);
 
 typedef struct lti_dit_pass {
-    lti_tensor x;          /* f32 [F, in_ch, h, w], device */
-    const float *t;        /* HOST [F]: timestep of each latent frame, 0..1000 */
-    int64_t first;         /* latent frame number of x[0] */
+    lti_tensor x;   /* f32 [F, in_ch, h, w], device */
+    const float *t; /* HOST [F]: timestep of each latent frame, 0..1000 */
+    int64_t first;  /* latent frame number of x[0] */
     const lti_text_kv *text;
-    lti_kv *kv;            /* NULL: no cache, positions from `first` */
-    bool no_registers;     /* ignore register_k/v, register_tokens and sinks */
-    int commit;            /* frames whose keys and values join the cache after this pass */
-    lti_tensor out;        /* f32 [F, out_ch, h, w] flow; data NULL: keys and values only, no head */
+    lti_kv *kv;        /* NULL: no cache, positions from `first` */
+    bool no_registers; /* ignore register_k/v, register_tokens and sinks */
+    int commit;        /* frames whose keys and values join the cache after this pass */
+    lti_tensor out;    /* f32 [F, out_ch, h, w] flow; data NULL: keys and values only, no head */
     const atomic_int *cancel; /* tested before every block; NULL never */
 } lti_dit_pass;
 /* LT_OK or LT_ECANCELLED (then nothing was committed). With a measuring arena only sizes are taken

@@ -5,7 +5,6 @@
  *
  * The whole library in one function: open an engine (weights), open a stream (one generation), pull
  * frames, push them into a sink. The extension picks the format: .mp4 .mkv .y4m .rgb %06d.png */
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include "longtake/encode.h"
@@ -21,7 +20,7 @@ static lt_status open_sink(const lt_stream *stream, const char *path, lt_sink **
     p.path = path;
     p.width = info.width;
     p.height = info.height;
-    p.fps_num = (int32_t)lround(info.fps * 1000);
+    p.fps_num = (int32_t)(info.fps * 1000 + 0.5);
     p.fps_den = 1000;
     return lt_sink_open(&p, out, err);
 }

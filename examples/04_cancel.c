@@ -7,7 +7,6 @@
  * lt_stream_next then hands out what was decoded, then LT_ECANCELLED. The sink is closed as always,
  * the file ends with the last finished frame. */
 #include <inttypes.h>
-#include <math.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,7 +37,7 @@ static int64_t record(lt_stream *stream, const char *path) {
     p.path = path;
     p.width = info.width;
     p.height = info.height;
-    p.fps_num = (int32_t)lround(info.fps * 1000);
+    p.fps_num = (int32_t)(info.fps * 1000 + 0.5);
     p.fps_den = 1000;
     int64_t n = 0;
     lt_frame f;

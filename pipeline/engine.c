@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * pipeline/engine.c - open a model folder: map, check, pack; the model's defaults.
  *
- * After open an engine is read-only, so any number of streams share it. Sizes come from the tensors;
- * json only gives what tensors cannot say (head_dim, text length, latent statistics, defaults). */
+ * After open an engine is read-only, so any number of streams share it. Sizes come from the
+ * tensors; json only gives what tensors cannot say (head_dim, text length, latent statistics,
+ * defaults). */
 #include "pipeline/engine.h"
 #include <stdio.h>
 #include <string.h>
@@ -24,7 +25,8 @@ static int32_t policy_of(const char *name) {
     return LT_SINK_DEFAULT;
 }
 
-/* Defaults of longtake.json over Self Forcing's own (spec: chunk 3, window 18, no sink, 4 steps). */
+/* Defaults of longtake.json over Self Forcing's own (spec: chunk 3, window 18, no sink, 4 steps).
+ */
 static lt_status read_defaults(lt_engine *e, const lti_folder *f, lt_error *err) {
     static const double self_forcing[] = {1000, 750, 500, 250};
     const cJSON *j = f->json;
@@ -49,8 +51,9 @@ static lt_status read_defaults(lt_engine *e, const lti_folder *f, lt_error *err)
     e->n_first = lti_json_nums(j, "timesteps_first", e->first, LTI_MAX_STEPS);
     if (e->n_first < 0) e->n_first = 0;
     if (m->sink_policy == LT_SINK_DEFAULT || !(m->fps > 0 && m->fps <= 240))
-        return lti_fail(err, LT_EFORMAT, "longtake.json: sink_policy must be none, absolute, slot or "
-                                         "realign and fps in (0, 240]; correct the file");
+        return lti_fail(err, LT_EFORMAT,
+                        "longtake.json: sink_policy must be none, absolute, slot or "
+                        "realign and fps in (0, 240]; correct the file");
     lti_schedule s;
     return e->n_first ? lti_schedule_init(&s, e->first, e->n_first, m->flow_shift, err) : LT_OK;
 }
@@ -84,14 +87,17 @@ static lt_status open_parts(lt_engine *e, const lti_folder *f, int parts, lt_err
 /* Parts that load one by one may still not belong together. */
 static lt_status check_fit(const lt_engine *e, lt_error *err) {
     if (e->dit && e->text && lti_text_dim(e->text) != lti_dit_get_config(e->dit)->text_dim)
-        return lti_fail(err, LT_EFORMAT, "%s: text rows are %d wide, but %s expects %d; these parts are "
-                        "of different models", lti_weights_path(e->w_text), lti_text_dim(e->text),
+        return lti_fail(err, LT_EFORMAT,
+                        "%s: text rows are %d wide, but %s expects %d; these parts are "
+                        "of different models",
+                        lti_weights_path(e->w_text), lti_text_dim(e->text),
                         lti_weights_path(e->w_dit), lti_dit_get_config(e->dit)->text_dim);
     if (e->dit && e->vae && lti_vae_channels(e->vae) != lti_dit_get_config(e->dit)->out_ch)
-        return lti_fail(err, LT_EFORMAT, "%s: decodes %d latent channels, but %s makes %d; these parts "
-                        "are of different models", lti_weights_path(e->w_vae),
-                        lti_vae_channels(e->vae), lti_weights_path(e->w_dit),
-                        lti_dit_get_config(e->dit)->out_ch);
+        return lti_fail(err, LT_EFORMAT,
+                        "%s: decodes %d latent channels, but %s makes %d; these parts "
+                        "are of different models",
+                        lti_weights_path(e->w_vae), lti_vae_channels(e->vae),
+                        lti_weights_path(e->w_dit), lti_dit_get_config(e->dit)->out_ch);
     return LT_OK;
 }
 
@@ -108,7 +114,8 @@ static lt_status engine_init(lt_engine *e, const lt_engine_params *p, lt_error *
     if (!e->backend || (p->disable && !e->disable)) return lti_oom(err, 64);
     LT_TRY(lti_dev_open(backend, e->threads, p->disable, &e->dev, err));
     bool ref = strcmp(e->dev->ops.name, "ref") == 0;
-    e->compute = p->dtype == LT_DTYPE_F32 || (p->dtype == LT_DTYPE_AUTO && ref) ? LTI_F32 : LTI_BF16;
+    e->compute =
+        p->dtype == LT_DTYPE_F32 || (p->dtype == LT_DTYPE_AUTO && ref) ? LTI_F32 : LTI_BF16;
     lti_folder f;
     LT_TRY(lti_folder_open(p, parts, &f, err));
     lt_status st = read_defaults(e, &f, err);

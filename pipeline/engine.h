@@ -10,16 +10,16 @@
 #include "vae/vae.h"
 
 struct lt_engine {
-    lti_dev *dev;              /* packs the weights; streams open their own */
-    char *backend, *disable;   /* as asked for; disable may be NULL */
+    lti_dev *dev;            /* packs the weights; streams open their own */
+    char *backend, *disable; /* as asked for; disable may be NULL */
     int threads;
     lti_dtype compute;
     lti_weights *w_dit, *w_text, *w_vae; /* mapped as long as the models live */
-    lti_dit *dit;              /* NULL when the part was not asked for */
+    lti_dit *dit;                        /* NULL when the part was not asked for */
     lti_text *text;
     lti_vae *vae;
     lt_model_info info;
-    int n_first;               /* timesteps of chunk 0, when longtake.json gives its own; else 0 */
+    int n_first; /* timesteps of chunk 0, when longtake.json gives its own; else 0 */
     double first[LTI_MAX_STEPS];
 };
 
@@ -35,6 +35,7 @@ typedef struct lti_plan {
     double timesteps[LTI_MAX_STEPS];
     double shift;
 } lti_plan;
-lt_status lti_plan_make(const lt_engine *e, const lt_stream_params *p, lti_plan *out, lt_error *err);
+lt_status lti_plan_make(const lt_engine *e, const lt_stream_params *p, lti_plan *out,
+                        lt_error *err);
 
 #endif

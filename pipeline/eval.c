@@ -5,7 +5,8 @@
  *   text        --prompt                          -> ids [n], text [text_len, D]
  *   dit         x [T,C,h,w], t [T], text          -> flow [T,C,h,w]   one pass, no cache
  *   rollout     noise, renoise [S,T,C,h,w], text  -> latent [T,C,h,w]
- *   vae-decode  latent [T,C,h,w]                  -> rgb [1+4(T-1),3,8h,8w], not clamped */
+ *   vae-decode  latent [T,C,h,w]                  -> rgb [1+4(T-1),3,8h,8w] in [-1,1] */
+#include <math.h>
 #include <string.h>
 #include "base/error.h"
 #include "pipeline/engine.h"
@@ -41,8 +42,8 @@ static lt_status input(eval_run *r, const char *name, int rank, const int64_t *n
     lti_tensor t;
     LT_TRY(lti_weights_get(r->in, name, rank, n, &t, r->err));
     if (t.dtype != LTI_F32)
-        return lti_fail(r->err, LT_EFORMAT, "%s: '%s' is %s, expected F32; convert it", r->p->in, name,
-                        lti_dtype_name(t.dtype));
+        return lti_fail(r->err, LT_EFORMAT, "%s: '%s' is %s, expected F32; convert it", r->p->in,
+                        name, lti_dtype_name(t.dtype));
     float *data = take_host(r, lti_numel(&t));
     if (!data) return lti_oom(r->err, lti_nbytes(&t));
     lti_to_f32(&t, data);
@@ -57,10 +58,11 @@ static lt_status latents(eval_run *r, const char *name, int multiple, lti_tensor
     LT_TRY(input(r, name, 4, (const int64_t[]){-1, c, -1, -1}, out));
     if (out->n[0] < 1 || out->n[0] > MAX_LATENT_FRAMES || out->n[2] < 1 || out->n[3] < 1 ||
         out->n[2] > 1024 || out->n[3] > 1024 || out->n[2] % multiple || out->n[3] % multiple)
-        return lti_fail(r->err, LT_EINVAL, "%s: '%s' is [%lld,%lld,%lld,%lld], expected 1 to %d frames "
-                        "and sides that divide by %d", r->p->in, name, (long long)out->n[0],
-                        (long long)out->n[1], (long long)out->n[2], (long long)out->n[3],
-                        MAX_LATENT_FRAMES, multiple);
+        return lti_fail(r->err, LT_EINVAL,
+                        "%s: '%s' is [%lld,%lld,%lld,%lld], expected 1 to %d frames "
+                        "and sides that divide by %d",
+                        r->p->in, name, (long long)out->n[0], (long long)out->n[1],
+                        (long long)out->n[2], (long long)out->n[3], MAX_LATENT_FRAMES, multiple);
     return LT_OK;
 }
 
@@ -78,7 +80,8 @@ static lt_status slab(eval_run *r) {
 
 static lt_status eval_text(eval_run *r) {
     lti_text_rows rows = {0};
-    if (!r->p->prompt) return lti_fail(r->err, LT_EINVAL, "eval text: no prompt; give --prompt TEXT");
+    if (!r->p->prompt)
+        return lti_fail(r->err, LT_EINVAL, "eval text: no prompt; give --prompt TEXT");
     LT_TRY(lti_text_encode(r->e->text, r->d, r->p->prompt, &rows, r->err));
     lti_named out[] = {
         {"ids", LTI_VIEW(rows.ids, LTI_I32, rows.n)},
@@ -124,7 +127,8 @@ static lt_status eval_dit(eval_run *r) {
     return lti_safetensors_write(r->p->out, &(lti_named){"flow", flow}, 1, r->err);
 }
 
-static lt_status run_take(eval_run *r, const lti_take_config *c, const float *text, lti_tensor out) {
+static lt_status run_take(eval_run *r, const lti_take_config *c, const float *text,
+                          lti_tensor out) {
     lti_take *take = NULL;
     LT_TRY(lti_take_open(r->d, r->e->dit, c, text, &take, r->err));
     lt_status st = LT_OK;
@@ -148,11 +152,15 @@ static lt_status eval_rollout(eval_run *r) {
     lti_take_config *c = &plan.take;
     c->first = c->schedule; /* renoise has one entry per transition of the common schedule */
     if (noise.n[0] % c->chunk)
-        return lti_fail(r->err, LT_EINVAL, "%s: 'noise' has %lld frames, expected a multiple of the "
-                        "chunk (%d)", r->p->in, (long long)noise.n[0], c->chunk);
+        return lti_fail(r->err, LT_EINVAL,
+                        "%s: 'noise' has %lld frames, expected a multiple of the "
+                        "chunk (%d)",
+                        r->p->in, (long long)noise.n[0], c->chunk);
     if (c->schedule.n_step > 1)
-        LT_TRY(input(r, "renoise", 5, (const int64_t[]){c->schedule.n_step - 1, noise.n[0], noise.n[1],
-                                                        noise.n[2], noise.n[3]}, &again));
+        LT_TRY(input(r, "renoise", 5,
+                     (const int64_t[]){c->schedule.n_step - 1, noise.n[0], noise.n[1], noise.n[2],
+                                       noise.n[3]},
+                     &again));
     c->n_chunk = noise.n[0] / c->chunk;
     c->noise = noise.data;
     c->renoise = again.data;
@@ -162,13 +170,14 @@ static lt_status eval_rollout(eval_run *r) {
     return lti_safetensors_write(r->p->out, &(lti_named){"latent", out}, 1, r->err);
 }
 
-/* [n,H,W,3] at src -> planes of frames first.. of out [.,3,H,W]. */
+/* [n,H,W,3] at src -> planes of frames first.. of out [.,3,H,W], clamped to [-1,1]. */
 static void to_planes(const float *src, lti_tensor out, int64_t first, int n) {
     int64_t px = out.n[2] * out.n[3];
     for (int i = 0; i < n; i++) {
         float *dst = lti_rows(out, first + i, 1).data;
         for (int64_t p = 0; p < px; p++)
-            for (int c = 0; c < 3; c++) dst[c * px + p] = src[(i * px + p) * 3 + c];
+            for (int c = 0; c < 3; c++)
+                dst[c * px + p] = fminf(fmaxf(src[(i * px + p) * 3 + c], -1.0f), 1.0f);
     }
 }
 
@@ -236,11 +245,15 @@ int32_t lt_eval_needs(const char *part) {
 lt_status lt_eval(lt_engine *e, const lt_eval_params *p, lt_error *err) {
     const eval_part *part = find_part(p->part);
     if (!part)
-        return lti_fail(err, LT_EINVAL, "eval: unknown part '%s'; expected text, dit, rollout or "
-                        "vae-decode", p->part ? p->part : "");
-    int have = (e->dit ? LT_PART_DIT : 0) | (e->text ? LT_PART_TEXT : 0) | (e->vae ? LT_PART_VAE : 0);
+        return lti_fail(err, LT_EINVAL,
+                        "eval: unknown part '%s'; expected text, dit, rollout or "
+                        "vae-decode",
+                        p->part ? p->part : "");
+    int have =
+        (e->dit ? LT_PART_DIT : 0) | (e->text ? LT_PART_TEXT : 0) | (e->vae ? LT_PART_VAE : 0);
     if (part->parts & ~have)
-        return lti_fail(err, LT_EINVAL, "eval %s: the engine was opened without that part", part->name);
+        return lti_fail(err, LT_EINVAL, "eval %s: the engine was opened without that part",
+                        part->name);
     if (!p->out || (part->needs_input && !p->in))
         return lti_fail(err, LT_EINVAL, "eval %s: give --in FILE and --out FILE", part->name);
     eval_run r = {.e = e, .p = p, .err = err};

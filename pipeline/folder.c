@@ -4,7 +4,8 @@
  * diffusers:  transformer/ text_encoder/ vae/ tokenizer/spiece.model (+ our longtake.json)
  * Wan's own:  diffusion_pytorch_model.safetensors[.index.json], Wan2.1_VAE.safetensors,
  *             models_t5_umt5-xxl-enc-bf16.safetensors, google/umt5-xxl/spiece.model
- * Pitfall: Wan's own repositories name the DiT file like diffusers does, with original names inside. */
+ * Pitfall: Wan's own repositories name the DiT file like diffusers does, with original names
+ * inside. */
 #include "pipeline/folder.h"
 #include <stdio.h>
 #include <string.h>
@@ -78,8 +79,10 @@ static lt_status find_all(const lt_engine_params *p, int parts, lti_folder *f, l
     LT_TRY(find_part(p->vae_path, dir, vae, &f->vae, err));
     LT_TRY(find_part(p->tokenizer_path, dir, tok, &f->tokenizer, err));
     LT_TRY(require(parts & LT_PART_DIT, f->dit, dir, "diffusion model",
-                   "transformer/ or diffusion_pytorch_model.safetensors", "--diffusion-model", err));
-    LT_TRY(require(parts & LT_PART_TEXT, f->text, dir, "text encoder", "text_encoder/", "--t5xxl", err));
+                   "transformer/ or diffusion_pytorch_model.safetensors", "--diffusion-model",
+                   err));
+    LT_TRY(require(parts & LT_PART_TEXT, f->text, dir, "text encoder", "text_encoder/", "--t5xxl",
+                   err));
     LT_TRY(require(parts & LT_PART_TEXT, f->tokenizer, dir, "tokenizer", "tokenizer/spiece.model",
                    "--tokenizer", err));
     return require(parts & LT_PART_VAE, f->vae, dir, "VAE", "vae/", "--vae", err);

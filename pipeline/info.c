@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
- * pipeline/info.c - what is in a model folder or a weight file, as JSON, without touching the payload.
+ * pipeline/info.c - what is in a model folder or a weight file, as JSON, without touching the
+ * payload.
  *
  * folder: {"path","name","parts":{"transformer":{...},...},"missing":[...],"defaults":{...}}
- * part, file: {"path","tensors","params","bytes","dtypes":{"BF16":n,...},"list":[{name,dtype,shape}]}
- * `list` is given for single files only. */
+ * part, file:
+ * {"path","tensors","params","bytes","dtypes":{"BF16":n,...},"list":[{name,dtype,shape}]} `list` is
+ * given for single files only. */
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -12,7 +14,8 @@
 
 static void add_shape(cJSON *item, const lti_tensor *t) {
     cJSON *shape = cJSON_AddArrayToObject(item, "shape");
-    for (int i = 0; i < t->rank; i++) cJSON_AddItemToArray(shape, cJSON_CreateNumber((double)t->n[i]));
+    for (int i = 0; i < t->rank; i++)
+        cJSON_AddItemToArray(shape, cJSON_CreateNumber((double)t->n[i]));
 }
 
 static void describe(cJSON *o, const lti_weights *w, bool list) {
@@ -37,10 +40,12 @@ static void describe(cJSON *o, const lti_weights *w, bool list) {
     cJSON_AddNumberToObject(o, "bytes", (double)bytes);
     cJSON *dtypes = cJSON_AddObjectToObject(o, "dtypes");
     for (int d = 0; d < LTI_DTYPE_COUNT; d++)
-        if (count[d]) cJSON_AddNumberToObject(dtypes, lti_dtype_name((lti_dtype)d), (double)count[d]);
+        if (count[d])
+            cJSON_AddNumberToObject(dtypes, lti_dtype_name((lti_dtype)d), (double)count[d]);
 }
 
-static lt_status describe_path(cJSON *o, const char *path, lti_part part, bool list, lt_error *err) {
+static lt_status describe_path(cJSON *o, const char *path, lti_part part, bool list,
+                               lt_error *err) {
     lti_weights *w = NULL;
     LT_TRY(lti_weights_open(path, part, &w, err));
     describe(o, w, list);
@@ -72,12 +77,13 @@ static lt_status describe_folder(cJSON *o, const char *path, lt_error *err) {
     if (st >= 0) st = add_part(parts, missing, "vae", f.vae, LTI_PART_VAE, err);
     if (f.tokenizer)
         cJSON_AddStringToObject(cJSON_AddObjectToObject(parts, "tokenizer"), "path", f.tokenizer);
-    else
-        cJSON_AddItemToArray(missing, cJSON_CreateString("tokenizer"));
+    else cJSON_AddItemToArray(missing, cJSON_CreateString("tokenizer"));
     if (f.json) cJSON_AddItemToObject(o, "defaults", cJSON_Duplicate(f.json, true));
     if (st >= 0 && cJSON_GetArraySize(missing) == 4)
-        st = lti_fail(err, LT_EFORMAT, "%s: not a model folder; expected transformer/, text_encoder/, vae/ "
-                      "and tokenizer/ in it", path);
+        st = lti_fail(err, LT_EFORMAT,
+                      "%s: not a model folder; expected transformer/, text_encoder/, vae/ "
+                      "and tokenizer/ in it",
+                      path);
     lti_folder_close(&f);
     return st;
 }
@@ -103,8 +109,8 @@ lt_status lt_info_json(const char *path, char **json, lt_error *err) {
     struct stat st;
     *json = NULL;
     if (stat(path, &st) != 0)
-        return lti_fail(err, LT_EIO, "%s: no such file or folder; give a model folder or a weight file",
-                        path);
+        return lti_fail(err, LT_EIO,
+                        "%s: no such file or folder; give a model folder or a weight file", path);
     cJSON *o = cJSON_CreateObject();
     if (!o) return lti_oom(err, sizeof *o);
     lt_status s;
@@ -123,5 +129,6 @@ lt_status lt_info_json(const char *path, char **json, lt_error *err) {
 void lt_free(void *p) { free(p); }
 
 const char *lt_build_info(void) {
-    return "longtake " LT_VERSION_STRING "; backends: ref (C11), cpu (oneDNN); libav, libpng, sentencepiece";
+    return "longtake " LT_VERSION_STRING
+           "; backends: ref (C11), cpu (oneDNN); libav, libpng, sentencepiece";
 }

@@ -38,8 +38,10 @@ static lt_status plan_cache(const lt_engine *e, const lt_stream_params *p, lti_t
     int policy = p->sink_policy ? p->sink_policy : m->sink_policy;
     LT_TRY(in_range("sink-policy", policy, LT_SINK_NONE, LT_SINK_REALIGN, err));
     if (policy == LT_SINK_NONE && p->sink > 0)
-        return lti_fail(err, LT_EINVAL, "sink: %d frames with sink-policy none; use --sink 0 or another "
-                        "policy", p->sink);
+        return lti_fail(err, LT_EINVAL,
+                        "sink: %d frames with sink-policy none; use --sink 0 or another "
+                        "policy",
+                        p->sink);
     c->policy = (lti_policy)(policy - LT_SINK_NONE);
     c->chunk = p->chunk ? p->chunk : m->chunk;
     c->window = p->window == LT_UNSET ? m->window : p->window;
@@ -59,7 +61,8 @@ static lt_status plan_schedule(const lt_engine *e, const lt_stream_params *p, lt
     int mode = p->mode ? p->mode : m->mode;
     LT_TRY(in_range("mode", mode, LT_MODE_CHUNK, LT_MODE_ROLLING, err));
     LT_TRY(in_range("timesteps", n, 1, LTI_MAX_STEPS, err));
-    memcpy(out->timesteps, p->n_timesteps ? p->timesteps : m->timesteps, (size_t)n * sizeof(double));
+    memcpy(out->timesteps, p->n_timesteps ? p->timesteps : m->timesteps,
+           (size_t)n * sizeof(double));
     out->shift = p->flow_shift != 0 ? p->flow_shift : m->flow_shift;
     c->rolling = mode == LT_MODE_ROLLING;
     LT_TRY(lti_schedule_init(&c->schedule, out->timesteps, n, out->shift, err));
@@ -69,7 +72,8 @@ static lt_status plan_schedule(const lt_engine *e, const lt_stream_params *p, lt
     return LT_OK;
 }
 
-lt_status lti_plan_make(const lt_engine *e, const lt_stream_params *p, lti_plan *out, lt_error *err) {
+lt_status lti_plan_make(const lt_engine *e, const lt_stream_params *p, lti_plan *out,
+                        lt_error *err) {
     const lt_model_info *m = &e->info;
     memset(out, 0, sizeof *out);
     out->width = p->width ? p->width : m->width;

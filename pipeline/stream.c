@@ -3,19 +3,19 @@
  *
  * chunk-wise (Self Forcing), for every chunk of `chunk` latent frames:
  *     x = noise
- *     for each level s:  v  = DiT(x, t_s | registers, anchors, window)   one pass, frames see each other
- *                        x0 = x - sigma_s v
- *                        x  = (1 - sigma_{s+1}) x0 + sigma_{s+1} noise'  except after the last level
- *     DiT(x0, t = 0) writes the chunk's keys and values into the frame cache: the *clean pass*
+ *     for each level s:  v  = DiT(x, t_s | registers, anchors, window)   one pass, frames see each
+ * other x0 = x - sigma_s v x  = (1 - sigma_{s+1}) x0 + sigma_{s+1} noise'  except after the last
+ * level DiT(x0, t = 0) writes the chunk's keys and values into the frame cache: the *clean pass*
  *     emit x0
  * rolling (Rolling Forcing): n_step chunks are in flight, each one level cleaner than the next; one
- *     joint pass takes all of them one level down, then the first is finished: clean pass, emit, and
- *     pure noise enters at the end. Errors are corrected jointly, at the price of a later first frame.
+ *     joint pass takes all of them one level down, then the first is finished: clean pass, emit,
+ * and pure noise enters at the end. Errors are corrected jointly, at the price of a later first
+ * frame.
  *
- * Noise is a function of (seed, latent frame, level): base/rng.h. So chunking, threads and resume do
- * not change it.
- * Pitfalls: the output is the last level's x0, never the clean pass's result. Keys of noisy passes
- * are never cached. The clean pass of the last chunk is skipped: nobody would read it. */
+ * Noise is a function of (seed, latent frame, level): base/rng.h. So chunking, threads and resume
+ * do not change it. Pitfalls: the output is the last level's x0, never the clean pass's result.
+ * Keys of noisy passes are never cached. The clean pass of the last chunk is skipped: nobody would
+ * read it. */
 #include "pipeline/stream.h"
 #include "base/error.h"
 #include "base/rng.h"
@@ -26,14 +26,14 @@ struct lti_take {
     const lti_dit *dit;
     lti_text_kv *text;
     lti_kv *kv;
-    lti_arena work;   /* activations of one pass */
-    void *state;      /* one slab behind x, x0, flow, eps */
+    lti_arena work; /* activations of one pass */
+    void *state;    /* one slab behind x, x0, flow, eps */
     size_t state_bytes;
-    lti_tensor x;     /* [in_flight, C, h, w] f32: noisy latents */
-    lti_tensor x0;    /* the same: clean estimates */
-    lti_tensor flow;  /* the same: the network's output */
-    lti_tensor eps;   /* [chunk, C, h, w] f32: fresh noise */
-    int64_t next;     /* chunk (chunk-wise) or window (rolling) to run */
+    lti_tensor x;       /* [in_flight, C, h, w] f32: noisy latents */
+    lti_tensor x0;      /* the same: clean estimates */
+    lti_tensor flow;    /* the same: the network's output */
+    lti_tensor eps;     /* [chunk, C, h, w] f32: fresh noise */
+    int64_t next;       /* chunk (chunk-wise) or window (rolling) to run */
     int64_t roll_start; /* rolling: chunk that x[0] holds */
 };
 
@@ -45,8 +45,8 @@ static void chunk_noise(lti_take *t, int64_t b, int level, lti_tensor out) {
     const lti_take_config *c = &t->c;
     int64_t per_frame = lti_numel(&out) / c->chunk, first = b * c->chunk;
     if (c->noise) {
-        const float *src = level == 0 ? c->noise
-                                      : c->renoise + (level - 1) * c->n_chunk * c->chunk * per_frame;
+        const float *src =
+            level == 0 ? c->noise : c->renoise + (level - 1) * c->n_chunk * c->chunk * per_frame;
         lti_put(t->d, out.data, src + first * per_frame, lti_nbytes(&out));
         return;
     }
@@ -57,26 +57,39 @@ static void chunk_noise(lti_take *t, int64_t b, int level, lti_tensor out) {
 /* ---- one pass ------------------------------------------------------------------------------- */
 
 /* flow = DiT(x | cache); level[j] is the schedule step of the j-th chunk of x. */
-static lt_status noisy_pass(lti_take *t, const lti_schedule *s, int64_t b, int n, const int *level) {
+static lt_status noisy_pass(lti_take *t, const lti_schedule *s, int64_t b, int n,
+                            const int *level) {
     const lti_take_config *c = &t->c;
     float ts[LTI_MAX_STEPS * LTI_MAX_CHUNK];
     for (int j = 0; j < n; j++)
         for (int f = 0; f < c->chunk; f++) ts[j * c->chunk + f] = s->t[level[j]];
-    lti_dit_pass p = {.x = lti_rows(t->x, 0, n * c->chunk), .t = ts, .first = b * c->chunk,
-                      .text = t->text, .kv = t->kv, .no_registers = c->no_registers,
-                      .out = lti_rows(t->flow, 0, n * c->chunk), .cancel = c->cancel};
+    lti_dit_pass p = {.x = lti_rows(t->x, 0, n * c->chunk),
+                      .t = ts,
+                      .first = b * c->chunk,
+                      .text = t->text,
+                      .kv = t->kv,
+                      .no_registers = c->no_registers,
+                      .out = lti_rows(t->flow, 0, n * c->chunk),
+                      .cancel = c->cancel};
     size_t mark = lti_arena_mark(&t->work);
     lt_status st = lti_dit_forward(t->dit, t->d, &t->work, &p);
     lti_arena_release(&t->work, mark);
     return st;
 }
 
-/* Write the keys and values of finished chunk b, whose latents are x0 [chunk, ...], to the cache. */
+/* Write the keys and values of finished chunk b, whose latents are x0 [chunk, ...], to the cache.
+ */
 static lt_status clean_pass(lti_take *t, int64_t b, lti_tensor x0) {
     const lti_take_config *c = &t->c;
     float ts[LTI_MAX_CHUNK] = {0};
-    lti_dit_pass p = {.x = x0, .t = ts, .first = b * c->chunk, .text = t->text, .kv = t->kv,
-                      .no_registers = c->no_registers, .commit = c->chunk, .cancel = c->cancel};
+    lti_dit_pass p = {.x = x0,
+                      .t = ts,
+                      .first = b * c->chunk,
+                      .text = t->text,
+                      .kv = t->kv,
+                      .no_registers = c->no_registers,
+                      .commit = c->chunk,
+                      .cancel = c->cancel};
     size_t mark = lti_arena_mark(&t->work);
     lt_status st = lti_dit_forward(t->dit, t->d, &t->work, &p);
     lti_arena_release(&t->work, mark);
@@ -141,8 +154,7 @@ static lt_status next_rolling(lti_take *t, lti_tensor *done) {
     do {
         if (!lti_roll_window(t->next, s->n_step, t->c.n_chunk, &r)) return LT_END;
         roll_to(t, r.start);
-        if (r.enters)
-            chunk_noise(t, r.end, 0, lti_rows(t->x, (r.n - 1) * t->c.chunk, t->c.chunk));
+        if (r.enters) chunk_noise(t, r.end, 0, lti_rows(t->x, (r.n - 1) * t->c.chunk, t->c.chunk));
         LT_TRY(noisy_pass(t, s, r.start, r.n, r.step));
         for (int j = 0; j < r.n; j++) {
             estimate(t, s, j, r.step[j]);
@@ -167,7 +179,8 @@ lt_status lti_take_next(lti_take *t, float *latent, lt_error *err) {
 
 /* ---- memory --------------------------------------------------------------------------------- */
 
-/* Every shape a pass can have runs once muted: the arena's peak is the slab, backends make plans. */
+/* Every shape a pass can have runs once muted: the arena's peak is the slab, backends make plans.
+ */
 static lt_status measure(lti_take *t, lt_error *err) {
     const lti_take_config *c = &t->c;
     int level[LTI_MAX_STEPS] = {0};
@@ -220,11 +233,17 @@ static lt_status take_text(lti_take *t, const float *text, lt_error *err) {
 static lt_status take_init(lti_take *t, const float *text, lt_error *err) {
     const lti_take_config *c = &t->c;
     const lti_dit_config *m = lti_dit_get_config(t->dit);
-    lti_kv_config kc = {.n_layer = m->n_layer, .n_head = m->n_head, .head_dim = m->head_dim,
-                        .grid_h = c->h / 2, .grid_w = c->w / 2,
-                        .chunk = c->chunk, .sink = c->sink, .window = c->window,
+    lti_kv_config kc = {.n_layer = m->n_layer,
+                        .n_head = m->n_head,
+                        .head_dim = m->head_dim,
+                        .grid_h = c->h / 2,
+                        .grid_w = c->w / 2,
+                        .chunk = c->chunk,
+                        .sink = c->sink,
+                        .window = c->window,
                         .in_flight = c->rolling ? c->schedule.n_step * c->chunk : c->chunk,
-                        .policy = c->policy, .dtype = c->dtype};
+                        .policy = c->policy,
+                        .dtype = c->dtype};
     LT_TRY(take_state(t, m->in_ch, err));
     LT_TRY(take_text(t, text, err));
     LT_TRY(lti_kv_open(t->d, &kc, &t->kv, err));
@@ -240,8 +259,7 @@ lt_status lti_take_open(lti_dev *d, const lti_dit *dit, const lti_take_config *c
     t->d = d;
     t->dit = dit;
     lt_status st = take_init(t, text, err);
-    if (st < 0)
-        lti_take_close(&t);
+    if (st < 0) lti_take_close(&t);
     *out = t;
     return st;
 }

@@ -5,8 +5,9 @@
  *      ^--- empty latents ---'     ^--- empty frames ---'  lt_frame_release
  *
  * All buffers exist from open on and travel in circles through bounded queues, so the three stages
- * overlap, a slow consumer stops the others, and nothing grows. Each worker has its own device queue.
- * End and errors: a worker closes the queue it feeds; what is already in it still comes out. */
+ * overlap, a slow consumer stops the others, and nothing grows. Each worker has its own device
+ * queue. End and errors: a worker closes the queue it feeds; what is already in it still comes out.
+ */
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -15,8 +16,8 @@
 #include "base/thread.h"
 #include "pipeline/engine.h"
 
-#define N_LATENT 2       /* latent chunks in circulation */
-#define POOL_CHUNKS 2    /* chunks' worth of frames in the pool */
+#define N_LATENT 2    /* latent chunks in circulation */
+#define POOL_CHUNKS 2 /* chunks' worth of frames in the pool */
 #define MAX_POOL 128
 #define FRAMES_PER_LATENT 4
 
@@ -84,8 +85,11 @@ static void stream_fail(lt_stream *s, const lt_error *err) {
 
 static int on_step(void *opaque, int64_t chunk, int step, int n_step) {
     lt_stream *s = opaque;
-    lt_progress p = {.chunk = chunk, .step = step, .n_step = n_step,
-                     .frames_done = atomic_load(&s->frames_done), .n_frames = s->plan.n_frames};
+    lt_progress p = {.chunk = chunk,
+                     .step = step,
+                     .n_step = n_step,
+                     .frames_done = atomic_load(&s->frames_done),
+                     .n_frames = s->plan.n_frames};
     return atomic_load(&s->cancel) || (s->progress && s->progress(s->opaque, &p));
 }
 
@@ -109,11 +113,13 @@ static void *denoise(void *arg) {
 
 /* ---- decoder -------------------------------------------------------------------------------- */
 
-/* One latent frame -> its pictures into the frames queue. False: stop (closed, or enough frames). */
+/* One latent frame -> its pictures into the frames queue. False: stop (closed, or enough frames).
+ */
 static bool decode_latent(lt_stream *s, const latent_chunk *l, int f) {
     const lti_plan *p = &s->plan;
     lti_dev *d = s->vae_dev;
-    lti_tensor z = LTI_VIEW(s->latent_dev, LTI_F32, s->e->info.latent_channels, p->take.h, p->take.w);
+    lti_tensor z =
+        LTI_VIEW(s->latent_dev, LTI_F32, s->e->info.latent_channels, p->take.h, p->take.w);
     double start = now();
     lti_put(d, z.data, l->data + lti_numel(&z) * f, lti_nbytes(&z));
     int n = lti_vae_decode(s->e->vae, d, &s->vae_work, s->vae_state, z, s->rgb);
@@ -196,7 +202,8 @@ static lt_status open_decoder(lt_stream *s, lt_error *err) {
     s->rgb.data = d->ops.alloc(d, lti_nbytes(&s->rgb));
     s->rgb8.data = d->ops.alloc(d, lti_nbytes(&s->rgb8));
     if (!s->latent_dev || !s->rgb.data || !s->rgb8.data) return lti_oom(err, lti_nbytes(&s->rgb));
-    lti_tensor latent = LTI_VIEW(s->latent_dev, LTI_F32, s->e->info.latent_channels, p->take.h, p->take.w);
+    lti_tensor latent =
+        LTI_VIEW(s->latent_dev, LTI_F32, s->e->info.latent_channels, p->take.h, p->take.w);
     d->measuring = true;
     for (int i = 0; i < 2; i++)
         lti_vae_decode(s->e->vae, d, &s->vae_work, s->vae_state, latent, s->rgb);
@@ -239,8 +246,9 @@ static lt_status start_threads(lt_stream *s, lt_error *err) {
 
 static lt_status stream_init(lt_stream *s, const lt_stream_params *p, lt_error *err) {
     if (!s->e->dit || !s->e->text || !s->e->vae)
-        return lti_fail(err, LT_EINVAL, "stream: the engine was opened without all parts; open it with "
-                                        "parts = 0");
+        return lti_fail(err, LT_EINVAL,
+                        "stream: the engine was opened without all parts; open it with "
+                        "parts = 0");
     if (!p->prompt || !*p->prompt)
         return lti_fail(err, LT_EINVAL, "prompt: empty; give -p TEXT or --prompt-file FILE");
     s->progress = p->progress;
@@ -281,8 +289,12 @@ lt_status lt_stream_next(lt_stream *s, lt_frame *out) {
         return st;
     }
     const ready_frame *r = item;
-    *out = (lt_frame){.rgb = r->frame->rgb, .width = s->plan.width, .height = s->plan.height,
-                      .index = r->index, .chunk = r->chunk, .chunk_end = r->chunk_end,
+    *out = (lt_frame){.rgb = r->frame->rgb,
+                      .width = s->plan.width,
+                      .height = s->plan.height,
+                      .index = r->index,
+                      .chunk = r->chunk,
+                      .chunk_end = r->chunk_end,
                       .priv = r->frame};
     atomic_fetch_add(&s->held, 1);
     return LT_OK;
@@ -331,14 +343,21 @@ void lt_stream_close(lt_stream **ps) {
 
 void lt_stream_get_info(const lt_stream *s, lt_stream_info *info, size_t size) {
     const lti_plan *p = &s->plan;
-    lt_stream_info i = {.struct_size = size, .width = p->width, .height = p->height,
-                        .chunk = p->take.chunk, .window = p->take.window, .sink = p->take.sink,
+    lt_stream_info i = {.struct_size = size,
+                        .width = p->width,
+                        .height = p->height,
+                        .chunk = p->take.chunk,
+                        .window = p->take.window,
+                        .sink = p->take.sink,
                         .sink_policy = LT_SINK_NONE + (int32_t)p->take.policy,
                         .mode = p->take.rolling ? LT_MODE_ROLLING : LT_MODE_CHUNK,
-                        .n_step = p->take.schedule.n_step, .fps = s->e->info.fps,
-                        .flow_shift = p->shift, .prompt_tokens = s->prompt_tokens,
+                        .n_step = p->take.schedule.n_step,
+                        .fps = s->e->info.fps,
+                        .flow_shift = p->shift,
+                        .prompt_tokens = s->prompt_tokens,
                         .prompt_tokens_used = s->prompt_tokens_used,
-                        .text_seconds = s->text_seconds, .dit_seconds = atomic_load(&s->dit_seconds),
+                        .text_seconds = s->text_seconds,
+                        .dit_seconds = atomic_load(&s->dit_seconds),
                         .vae_seconds = atomic_load(&s->vae_seconds)};
     size_t state, work;
     memcpy(i.timesteps, p->timesteps, sizeof i.timesteps);

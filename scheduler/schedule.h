@@ -32,11 +32,11 @@ lt_status lti_schedule_init(lti_schedule *s, const double *timesteps, int n, dou
 /* One window of the rolling schedule. Block j of the window is chunk start + j at step[j]
  * (0 = noisiest). Blocks in (w) order: start = max(0, w-T+1) .. end = min(n_chunk-1, w). */
 typedef struct lti_roll {
-    int64_t start, end;        /* chunks, inclusive */
-    int n;                     /* end - start + 1 */
-    int step[LTI_MAX_STEPS];   /* schedule step of each block in this pass */
-    bool enters;               /* the last block is new: pure noise */
-    bool commits;              /* the first block is finished by this pass: clean pass, emit */
+    int64_t start, end;      /* chunks, inclusive */
+    int n;                   /* end - start + 1 */
+    int step[LTI_MAX_STEPS]; /* schedule step of each block in this pass */
+    bool enters;             /* the last block is new: pure noise */
+    bool commits;            /* the first block is finished by this pass: clean pass, emit */
 } lti_roll;
 /* n_chunk 0: endless. Returns false past the last window (w > n_chunk + T - 2). */
 bool lti_roll_window(int64_t w, int n_step, int64_t n_chunk, lti_roll *out);

@@ -13,9 +13,18 @@
 #define LTI_MAX_RANK 6
 
 typedef enum lti_dtype {
-    LTI_F32, LTI_BF16, LTI_F16, LTI_F64,
-    LTI_F8_E4M3, LTI_F8_E5M2,
-    LTI_I64, LTI_I32, LTI_I16, LTI_I8, LTI_U8, LTI_BOOL,
+    LTI_F32,
+    LTI_BF16,
+    LTI_F16,
+    LTI_F64,
+    LTI_F8_E4M3,
+    LTI_F8_E5M2,
+    LTI_I64,
+    LTI_I32,
+    LTI_I16,
+    LTI_I8,
+    LTI_U8,
+    LTI_BOOL,
     LTI_DTYPE_COUNT
 } lti_dtype;
 
@@ -26,8 +35,8 @@ typedef struct lti_tensor {
     int64_t n[LTI_MAX_RANK]; /* extents, n[0] slowest; unused ones are 1 */
 } lti_tensor;
 
-size_t lti_dtype_size(lti_dtype t);       /* bytes per element */
-const char *lti_dtype_name(lti_dtype t);  /* "F32", the safetensors spelling */
+size_t lti_dtype_size(lti_dtype t);      /* bytes per element */
+const char *lti_dtype_name(lti_dtype t); /* "F32", the safetensors spelling */
 
 static inline int64_t lti_numel(const lti_tensor *t) {
     int64_t c = 1;
@@ -78,8 +87,8 @@ void lti_to_f32(const lti_tensor *src, float *dst);
 void lti_from_f32(const float *src, int64_t n, lti_dtype dt, void *dst);
 
 typedef struct lti_diff {
-    double nmse;    /* sum (a-b)^2 / sum b^2 */
-    double rel;     /* sqrt(nmse): the "relative error" of docs/NUMERICS.md */
+    double nmse; /* sum (a-b)^2 / sum b^2 */
+    double rel;  /* sqrt(nmse): the "relative error" of docs/NUMERICS.md */
     double cosine;
     double max_abs; /* max |a-b| */
     int64_t worst;  /* index of max_abs; of the first non-finite difference if there is one */

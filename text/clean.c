@@ -6,14 +6,15 @@
  * controls as Windows-1252, Latin ligatures, character width, curly quotes, line breaks, terminal
  * escapes, control characters, NFC.
  * Reference: Wan2.1 wan/modules/tokenizers.py; ftfy 6 fixes.py, chardata.py.
- * Pitfall: from the first line with a '<' on, ftfy decodes no references (html.unescape then does). */
+ *
+ * Pitfall: from the first line with a '<' on, ftfy decodes no references (html.unescape does). */
+#include "base/error.h"
+#include "text/text.h"
+#include "text/text_int.h"
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <utf8proc.h>
-#include "base/error.h"
-#include "text/text.h"
-#include "text/text_int.h"
 
 /* Rounds of fixes. Text escaped more than 60 times over is an attack on our time, not a prompt. */
 #define ROUNDS 64
@@ -45,8 +46,9 @@ static uint32_t uncurl(uint32_t c) {
 static const char *ligature(uint32_t c) {
     static const char *const croat[] = {"D\u017d", "D\u017e", "d\u017e", "LJ", "Lj",
                                         "lj",      "NJ",      "Nj",      "nj"}; /* U+01C4.. */
-    static const char *const dz[] = {"DZ", "Dz", "dz"};                          /* U+01F1.. */
-    static const char *const typo[] = {"ff", "fi", "fl", "ffi", "ffl", "\u017ft", "st"}; /* U+FB00.. */
+    static const char *const dz[] = {"DZ", "Dz", "dz"};                         /* U+01F1.. */
+    static const char *const typo[] = {"ff",  "fi",      "fl", "ffi",
+                                       "ffl", "\u017ft", "st"}; /* U+FB00.. */
     if (c == 0x132) return "IJ";
     if (c == 0x133) return "ij";
     if (c == 0x149) return "\u02bcn";
@@ -102,8 +104,8 @@ static void fix_breaks(const lti_cps *in, lti_cps *out) {
 static size_t terminal_escape(const uint32_t *s, size_t n) {
     if (n < 3 || s[0] != 0x1b || s[1] != '[') return 0;
     size_t i = 2;
-    while (i < n && (s[i] == ';' || (s[i] < 0x110000 &&
-                                     utf8proc_category((utf8proc_int32_t)s[i]) == UTF8PROC_CATEGORY_ND)))
+    while (i < n && (s[i] == ';' || (s[i] < 0x110000 && utf8proc_category((utf8proc_int32_t)s[i]) ==
+                                                            UTF8PROC_CATEGORY_ND)))
         i++;
     if (i == n) return 0;
     uint32_t c = s[i] | 0x20;
@@ -111,8 +113,8 @@ static size_t terminal_escape(const uint32_t *s, size_t n) {
 }
 
 static bool control(uint32_t c) {
-    return c <= 8 || c == 0xb || (c >= 0xe && c < 0x20) || c == 0x7f || (c >= 0x206a && c < 0x2070) ||
-           c == 0xfeff || (c >= 0xfff9 && c < 0xfffd);
+    return c <= 8 || c == 0xb || (c >= 0xe && c < 0x20) || c == 0x7f ||
+           (c >= 0x206a && c < 0x2070) || c == 0xfeff || (c >= 0xfff9 && c < 0xfffd);
 }
 
 static void fix_controls(const lti_cps *in, lti_cps *out) {
@@ -146,8 +148,9 @@ static void compose(lti_cps *b) {
     char *s = to_utf8(b, &len);
     utf8proc_uint8_t *nfc = NULL;
     utf8proc_ssize_t n = -1;
-    if (s) n = utf8proc_map((const utf8proc_uint8_t *)s, (utf8proc_ssize_t)len, &nfc,
-                            UTF8PROC_STABLE | UTF8PROC_COMPOSE);
+    if (s)
+        n = utf8proc_map((const utf8proc_uint8_t *)s, (utf8proc_ssize_t)len, &nfc,
+                         UTF8PROC_STABLE | UTF8PROC_COMPOSE);
     if (n < 0) b->oom = 1; /* the text is valid: only memory can be missing */
     b->n = 0;
     for (utf8proc_ssize_t at = 0; at < n;) {
@@ -187,9 +190,9 @@ static void fix_line(cleaner *cl) {
 }
 
 static bool white(uint32_t c) { /* Python's str.isspace */
-    return (c >= 9 && c <= 0xd) || (c >= 0x1c && c <= 0x20) || c == 0x85 || c == 0xa0 || c == 0x1680 ||
-           (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 || c == 0x202f || c == 0x205f ||
-           c == 0x3000;
+    return (c >= 9 && c <= 0xd) || (c >= 0x1c && c <= 0x20) || c == 0x85 || c == 0xa0 ||
+           c == 0x1680 || (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 ||
+           c == 0x202f || c == 0x205f || c == 0x3000;
 }
 
 /* Runs of white space to one space, none at the ends. */

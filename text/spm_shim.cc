@@ -3,14 +3,15 @@
 //
 // No exception leaves this file. Only normal and user-defined pieces take part in matching, so a
 // "</s>" typed in a prompt is plain text and never the control token.
-// Pitfall: the ids of </s>, <s>, <unk> and padding are the model file's (umt5: 1, 2, 3, 0; T5 differs).
-#include <sentencepiece_processor.h>
+// Pitfall: the ids of </s>, <s>, <unk> and padding are the model file's (umt5: 1, 2, 3, 0; not
+// T5's).
+#include "text/text_int.h"
 #include <cstdlib>
 #include <exception>
 #include <new>
+#include <sentencepiece_processor.h>
 #include <string>
 #include <vector>
-#include "text/text_int.h"
 
 struct lti_spm {
     sentencepiece::SentencePieceProcessor sp;
@@ -19,8 +20,8 @@ struct lti_spm {
 static const char no_memory[] = "out of memory in sentencepiece; close other programs";
 
 static lt_status load(lti_spm *s, const void *model, size_t size, const char *what, lt_error *err) {
-    auto st = s->sp.LoadFromSerializedProto(
-        absl::string_view(static_cast<const char *>(model), size));
+    auto st =
+        s->sp.LoadFromSerializedProto(absl::string_view(static_cast<const char *>(model), size));
     if (!st.ok()) {
         std::string text = "not a sentencepiece model (" + st.ToString() +
                            "); expected the spiece.model of the text encoder";

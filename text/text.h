@@ -14,7 +14,8 @@
 
 typedef struct lti_text lti_text; /* immutable after open */
 
-/* tokenizer: path of spiece.model. json: text_encoder/config.json or NULL. text_len: rows of the output. */
+/* tokenizer: path of spiece.model. json: text_encoder/config.json or NULL. text_len: rows of the
+ * output. */
 lt_status lti_text_open(lti_dev *d, const lti_weights *w, const cJSON *json, const char *tokenizer,
                         int text_len, lti_dtype compute, lti_text **out, lt_error *err);
 void lti_text_close(lti_dev *d, lti_text **t);
@@ -22,12 +23,13 @@ int lti_text_dim(const lti_text *t);
 int64_t lti_text_params(const lti_text *t);
 
 typedef struct lti_text_rows {
-    int n;         /* ids used, with </s> */
-    int n_all;     /* ids of the whole prompt, with </s> */
-    int32_t *ids;  /* [n] */
-    float *rows;   /* [text_len, dim] HOST f32, rows past n are zero */
+    int n;        /* ids used, with </s> */
+    int n_all;    /* ids of the whole prompt, with </s> */
+    int32_t *ids; /* [n] */
+    float *rows;  /* [text_len, dim] HOST f32, rows past n are zero */
 } lti_text_rows;
-/* LT_EINVAL: prompt empty (after cleaning) or not UTF-8, or above 64 KiB. Free with lti_text_rows_free. */
+/* LT_EINVAL: prompt empty (after cleaning) or not UTF-8, or above 64 KiB. Free with
+ * lti_text_rows_free. */
 lt_status lti_text_encode(const lti_text *t, lti_dev *d, const char *prompt, lti_text_rows *out,
                           lt_error *err);
 void lti_text_rows_free(lti_text_rows *r);

@@ -2,9 +2,9 @@
  * text/text_int.h - what the files of text/ share. */
 #ifndef LT_TEXT_TEXT_INT_H
 #define LT_TEXT_TEXT_INT_H
+#include "longtake/status.h"
 #include <stddef.h>
 #include <stdint.h>
-#include "longtake/status.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -19,7 +19,7 @@ typedef struct lti_cps {
     int oom; /* sticky: a push failed, the content is incomplete */
 } lti_cps;
 void lti_cps_push(lti_cps *b, uint32_t c);
-/* Character references as Python's html.unescape reads them: browsers' rules, semicolon optional. */
+/* Character references as Python's html.unescape reads them: semicolons are optional. */
 void lti_html_unescape(const lti_cps *in, lti_cps *out);
 /* The careful variant of ftfy: a semicolon is required, all-capital names are known. */
 void lti_html_unescape_strict(const lti_cps *in, lti_cps *out);

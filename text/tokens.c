@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  * text/tokens.c - from a prompt as typed to the ids of the text encoder.
  *
- * Reference: Wan2.1 wan/modules/tokenizers.py (clean = 'whitespace', truncation to seq_len with </s>). */
-#include <stdlib.h>
+ * Reference: Wan2.1 wan/modules/tokenizers.py (clean = 'whitespace', truncated with </s>). */
 #include "base/error.h"
 #include "text/text.h"
 #include "text/text_int.h"
+#include <stdlib.h>
 
 lt_status lti_spm_fail(lt_error *err, lt_status code, const char *what, const char *text) {
     return lti_fail(err, code, "%s: %s", what, text);

@@ -6,26 +6,27 @@
  *   rows = RMS(x)
  * Only the real tokens are computed: in the reference, padding is masked with weight zero.
  * Reference: transformers modeling_umt5.py; Wan2.1 wan/modules/t5.py.
- * Pitfalls: every layer has its own bias table (T5 shares the first). Half precision overflows in the
- * feed-forward, so the residual stays f32 and nothing is ever f16. The embedding table (2 GB) is read
- * row by row where it is mapped. */
-#include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
+ *
+ * Pitfalls: every layer has its own bias table (T5 shares the first). Half precision overflows in
+ * the feed-forward, so the residual stays f32 and nothing is ever f16. The embedding table (2 GB)
+ * is read row by row where it is mapped. */
 #include "base/arena.h"
 #include "base/error.h"
 #include "base/filemap.h"
 #include "text/text.h"
 #include "text/text_int.h"
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
 
 #define HEAD_DIM_MAX 1024 /* of the attention ops */
 
 typedef struct layer {
-    lti_packed *q, *k, *v; /* [inner, dim] */
-    lti_packed *o;         /* [dim, inner] */
-    lti_packed *gate, *fc1; /* [ffn, dim] */
-    lti_packed *fc2;       /* [dim, ffn] */
-    float *bias;           /* [n_bucket, n_head] host */
+    lti_packed *q, *k, *v;      /* [inner, dim] */
+    lti_packed *o;              /* [dim, inner] */
+    lti_packed *gate, *fc1;     /* [ffn, dim] */
+    lti_packed *fc2;            /* [dim, ffn] */
+    float *bias;                /* [n_bucket, n_head] host */
     const float *norm1, *norm2; /* [dim] device, into lti_text.norms */
 } layer;
 
@@ -33,7 +34,7 @@ struct lti_text {
     lti_spm *spm;
     lti_tensor embed; /* [vocab, dim] mapped */
     layer *layer;
-    float *norms;      /* [2 * n_layer + 1, dim] device; the last is the final norm */
+    float *norms; /* [2 * n_layer + 1, dim] device; the last is the final norm */
     int n_layer, n_head, n_bucket, max_distance, text_len;
     int64_t dim, d_kv, ffn;
     float eps;
@@ -104,9 +105,11 @@ static lt_status open_layer(lti_text *t, lti_dev *d, const lti_weights *w, int n
 static lt_status read_sizes(lti_text *t, const lti_weights *w, const cJSON *json, lt_error *err) {
     const char *path = lti_weights_path(w);
     lti_tensor table, q, gate;
-    LT_TRY(lti_weights_get(w, "token_embedding.weight", 2, (const int64_t[]){-1, -1}, &t->embed, err));
+    LT_TRY(
+        lti_weights_get(w, "token_embedding.weight", 2, (const int64_t[]){-1, -1}, &t->embed, err));
     t->dim = t->embed.n[1];
-    LT_TRY(get_block(w, 0, "pos_embedding.embedding.weight", 2, (const int64_t[]){-1, -1}, &table, err));
+    LT_TRY(get_block(w, 0, "pos_embedding.embedding.weight", 2, (const int64_t[]){-1, -1}, &table,
+                     err));
     LT_TRY(get_block(w, 0, "attn.q.weight", 2, (const int64_t[]){-1, t->dim}, &q, err));
     LT_TRY(get_block(w, 0, "ffn.gate.0.weight", 2, (const int64_t[]){-1, t->dim}, &gate, err));
     const int64_t heads = table.n[1], buckets = table.n[0];
@@ -126,11 +129,12 @@ static lt_status read_sizes(lti_text *t, const lti_weights *w, const cJSON *json
     t->eps = (float)lti_json_num(json, "layer_norm_epsilon", 1e-6);
     const char *ffn = lti_json_str(json, "feed_forward_proj", "gated-gelu");
     if (strcmp(ffn, "gated-gelu"))
-        return lti_fail(err, LT_EUNSUPPORTED, "%s: feed_forward_proj '%.40s', only gated-gelu is known",
-                        path, ffn);
+        return lti_fail(err, LT_EUNSUPPORTED,
+                        "%s: feed_forward_proj '%.40s', only gated-gelu is known", path, ffn);
     if (t->max_distance <= t->n_bucket / 4)
-        return lti_fail(err, LT_EFORMAT, "%s: relative_attention_max_distance %d, above %d expected",
-                        path, t->max_distance, t->n_bucket / 4);
+        return lti_fail(err, LT_EFORMAT,
+                        "%s: relative_attention_max_distance %d, above %d expected", path,
+                        t->max_distance, t->n_bucket / 4);
     return LT_OK;
 }
 
@@ -141,10 +145,11 @@ static lt_status open_tokenizer(lti_text *t, const char *path, const char *weigh
     lti_filemap_close(&m);
     LT_TRY(st);
     if (lti_spm_size(t->spm) > t->embed.n[0])
-        return lti_fail(err, LT_EFORMAT,
-                        "%s: %d pieces, but %s has %lld rows; tokenizer and text encoder are not of "
-                        "one model",
-                        path, lti_spm_size(t->spm), weights, (long long)t->embed.n[0]);
+        return lti_fail(
+            err, LT_EFORMAT,
+            "%s: %d pieces, but %s has %lld rows; tokenizer and text encoder are not of "
+            "one model",
+            path, lti_spm_size(t->spm), weights, (long long)t->embed.n[0]);
     return LT_OK;
 }
 
@@ -225,7 +230,8 @@ static void fill_bias(const lti_text *t, const layer *l, int64_t n, float *line,
     }
     for (int64_t h = 0; h < t->n_head; h++)
         for (int64_t q = 0; q < n; q++)
-            memcpy(bias + (h * n + q) * n, line + h * span + (n - 1 - q), (size_t)n * sizeof(float));
+            memcpy(bias + (h * n + q) * n, line + h * span + (n - 1 - q),
+                   (size_t)n * sizeof(float));
 }
 
 static lti_tensor take(lti_arena *a, lti_dtype dt, int64_t rows, int64_t cols) {
@@ -256,7 +262,8 @@ static void attention(const lti_text *t, const layer *l, lti_dev *d, lti_arena *
 }
 
 /* x += fc2( gelu(gate h) * (fc1 h) ), h = RMS(x) */
-static void feed_forward(const lti_text *t, const layer *l, lti_dev *d, lti_arena *a, lti_tensor x) {
+static void feed_forward(const lti_text *t, const layer *l, lti_dev *d, lti_arena *a,
+                         lti_tensor x) {
     const int64_t n = x.n[0];
     lti_tensor h = take(a, t->compute, n, t->dim), y = take(a, LTI_F32, n, t->dim);
     lti_tensor g = take(a, t->compute, n, t->ffn), u = take(a, t->compute, n, t->ffn);

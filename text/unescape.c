@@ -3,11 +3,11 @@
  *
  * Reference: HTML standard 13.2.5.72 to .80, in the reading of Python's html.unescape; ftfy
  * fixes.unescape_html for the strict variant. */
+#include "text/text_int.h"
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <utf8proc.h>
-#include "text/text_int.h"
 
 #define NAME_MAX_LEN 32 /* characters of a name that are looked at, as in Python */
 #define STRICT_MAX 24   /* as in ftfy */
@@ -116,7 +116,8 @@ void lti_html_unescape(const lti_cps *in, lti_cps *out) {
     for (size_t i = 0; i < in->n;) {
         size_t used = 0, left = in->n - i;
         if (in->v[i] == '&' && left > 1)
-            used = in->v[i + 1] == '#' ? numeric(in->v + i, left, out) : named(in->v + i, left, out);
+            used =
+                in->v[i + 1] == '#' ? numeric(in->v + i, left, out) : named(in->v + i, left, out);
         if (!used) lti_cps_push(out, in->v[i]);
         i += used ? used : 1;
     }

@@ -27,9 +27,9 @@ def main():
  * text/html_entities.c - the named character references of HTML 5. Written by
  * tools/make_html_entities.py; do not edit.
  *
- * One row: name, kind, value (UTF-8), '\\n'; rows in strcmp order of their names. Kind: ';' must end in
- * a semicolon, ',' may stand without, '^' an all-capital form that only ftfy knows. The value of
- * &NewLine; is written as '\\v'. */
+ * One row: name, kind, value (UTF-8), '\\n'; rows in strcmp order of their names. Kind: ';' must
+ * end in a semicolon, ',' may stand without, '^' an all-capital form that only ftfy knows. The
+ * value of &NewLine; is written as '\\v'. */
 #include "text/text_int.h"
 
 /* clang-format off */

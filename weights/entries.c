@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * weights/entries.c - a growing list of named tensors, sorted by name when complete. */
-#include <stdlib.h>
-#include <string.h>
 #include "base/error.h"
 #include "weights/weights_int.h"
+#include <stdlib.h>
+#include <string.h>
 
 void lti_entry_free(lti_entry *e) {
     free(e->name);

@@ -3,11 +3,11 @@
  *
  * File names come from a stranger and are joined to a folder: only plain names are accepted.
  * Reference: huggingface_hub, serialization of sharded checkpoints. */
-#include <stdlib.h>
-#include <string.h>
 #include "base/error.h"
 #include "base/json.h"
 #include "weights/weights_int.h"
+#include <stdlib.h>
+#include <string.h>
 
 #define SHARDS_MAX 4096
 

@@ -2,15 +2,17 @@
  * weights/names.c - diffusers and Hugging Face tensor names to the original Wan ones.
  *
  * One set of rules per part. A rule that ends in '.' replaces a prefix, any other must match whole.
- * Reference: diffusers convert_wan_to_diffusers.py (read backwards), Wan2.1 wan/modules/{model,vae,t5}.py.
+ * Reference: diffusers convert_wan_to_diffusers.py (read backwards), Wan2.1 wan/modules/.
+ *
  * Pitfalls: the DiT's affine norm is norm3 in the original and norm2 in diffusers (the original's
- * norm2 has no parameters), so a file is translated as a whole or not at all. The VAE decoder counts
- * its blocks flat in the original and per stage in diffusers; the encoder is flat in both. */
+ * norm2 has no parameters), so a file is translated as a whole or not at all. The VAE decoder
+ * counts its blocks flat in the original and per stage in diffusers; the encoder is flat in both.
+ */
+#include "base/error.h"
+#include "weights/weights_int.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "base/error.h"
-#include "weights/weights_int.h"
 
 #define BUF (2 * LTI_NAME_MAX)
 #define STAGES 16 /* decoder stages a VAE may have; Wan has 4 */
@@ -33,9 +35,12 @@ static const rule dit_top[] = {
     {"proj_out.", "head.head."},
     {"scale_shift_table", "head.modulation"},
     {NULL, NULL}};
-static const rule dit_block[] = {{"scale_shift_table", "modulation"}, {"norm2.", "norm3."},
-                                 {"ffn.net.0.proj.", "ffn.0."},       {"ffn.net.2.", "ffn.2."},
-                                 {"attn1.", "self_attn."},            {"attn2.", "cross_attn."},
+static const rule dit_block[] = {{"scale_shift_table", "modulation"},
+                                 {"norm2.", "norm3."},
+                                 {"ffn.net.0.proj.", "ffn.0."},
+                                 {"ffn.net.2.", "ffn.2."},
+                                 {"attn1.", "self_attn."},
+                                 {"attn2.", "cross_attn."},
                                  {NULL, NULL}};
 static const rule dit_attn[] = {{"to_q.", "q."},
                                 {"to_k.", "k."},
@@ -54,9 +59,9 @@ static const rule vae_top[] = {{"quant_conv.", "conv1."},
                                {"encoder.conv_out.", "encoder.head.2."},
                                {"decoder.conv_out.", "decoder.head.2."},
                                {NULL, NULL}};
-static const rule vae_res[] = {{"norm1.", "residual.0."},        {"conv1.", "residual.2."},
-                               {"norm2.", "residual.3."},        {"conv2.", "residual.6."},
-                               {"conv_shortcut.", "shortcut."},  {NULL, NULL}};
+static const rule vae_res[] = {{"norm1.", "residual.0."},       {"conv1.", "residual.2."},
+                               {"norm2.", "residual.3."},       {"conv2.", "residual.6."},
+                               {"conv_shortcut.", "shortcut."}, {NULL, NULL}};
 static const rule text_top[] = {{"shared.", "token_embedding."},
                                 {"encoder.embed_tokens.", "token_embedding."},
                                 {"encoder.final_layer_norm.", "norm."},
@@ -143,7 +148,8 @@ static void dit_name(const char *s, char *out) {
         return;
     }
     const char *after = match(dit_block, rest, &to);
-    if (starts(to, "self_attn.") || starts(to, "cross_attn.")) after = match(dit_attn, after, &inner);
+    if (starts(to, "self_attn.") || starts(to, "cross_attn."))
+        after = match(dit_attn, after, &inner);
     snprintf(out, BUF, "blocks.%d.%s%s%s", n, to, inner, after);
 }
 
@@ -256,9 +262,9 @@ static lt_status rename_entry(lti_entry *e, const char *name, lt_error *err) {
 static lt_status check_scaled(const char *what, const char *s, lt_error *err) {
     if (strcmp(s, "scaled_fp8") && !ends(s, ".scale_weight") && !ends(s, ".weight_scale"))
         return LT_OK;
-    return lti_fail(err, LT_EUNSUPPORTED,
-                    "%s: has '%s': scaled 8-bit weights are not read; use a bf16, fp16 or fp32 file",
-                    what, s);
+    return lti_fail(
+        err, LT_EUNSUPPORTED,
+        "%s: has '%s': scaled 8-bit weights are not read; use a bf16, fp16 or fp32 file", what, s);
 }
 
 static lt_status unwrap_all(lti_entries *list, lt_error *err) {

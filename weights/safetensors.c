@@ -6,11 +6,11 @@
  * rest. Empty and 0-d tensors are legal; __metadata__ is skipped.
  * Reference: huggingface/safetensors, safetensors/src/tensor.rs (limits and order of checks).
  * Pitfall: nothing aligns the data; a view may start at any byte. */
-#include <stdlib.h>
-#include <string.h>
 #include "base/error.h"
 #include "base/json.h"
 #include "weights/weights_int.h"
+#include <stdlib.h>
+#include <string.h>
 
 #define HEADER_MAX 100000000u /* the reference's own limit */
 
@@ -39,8 +39,9 @@ static lt_status parse_shape(const cJSON *shape, const char *what, lti_entry *e,
         return lti_fail(err, LT_EFORMAT, "%s: tensor '%s' has no shape array; %s", what, e->name,
                         again);
     if (rank > LTI_MAX_RANK)
-        return lti_fail(err, LT_EUNSUPPORTED, "%s: tensor '%s' has %d dimensions, at most %d are read",
-                        what, e->name, rank, LTI_MAX_RANK);
+        return lti_fail(err, LT_EUNSUPPORTED,
+                        "%s: tensor '%s' has %d dimensions, at most %d are read", what, e->name,
+                        rank, LTI_MAX_RANK);
     e->t.rank = rank;
     for (int i = 0; i < LTI_MAX_RANK; i++) e->t.n[i] = 1;
     int64_t bytes = (int64_t)lti_dtype_size(e->t.dtype);
@@ -59,7 +60,7 @@ static lt_status parse_shape(const cJSON *shape, const char *what, lti_entry *e,
     return LT_OK;
 }
 
-/* One {"dtype", "shape", "data_offsets"}; e->name is set, e->t is filled. data holds `size` bytes. */
+/* One {"dtype", "shape", "data_offsets"}; e->name is set, e->t is filled. data has size bytes. */
 static lt_status parse_entry(const cJSON *item, const uint8_t *data, uint64_t size,
                              const char *what, lti_entry *e, lt_error *err) {
     const cJSON *dtype = NULL, *shape = NULL, *offsets = NULL, *x;

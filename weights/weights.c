@@ -3,6 +3,9 @@
  *
  * Every file stays mapped as long as the handle lives; tensors are read where they lie. */
 #include "weights/weights.h"
+#include "base/error.h"
+#include "base/filemap.h"
+#include "weights/weights_int.h"
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
@@ -10,9 +13,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include "base/error.h"
-#include "base/filemap.h"
-#include "weights/weights_int.h"
 
 #define PATH_LEN 4096
 #define INDEX_MAX ((size_t)64 << 20)
@@ -45,7 +45,7 @@ static lt_status join(const char *dir, const char *name, char *out, lt_error *er
     return LT_OK;
 }
 
-/* The only name in dir that ends so, into name[256]; how many there are, -1 if dir is unreadable. */
+/* The only name in dir that ends so, into name[256]; how many there are, -1: dir is unreadable. */
 static int only_file(const char *dir, const char *suffix, char *name) {
     DIR *d = opendir(dir);
     if (!d) return -1;
@@ -59,9 +59,9 @@ static int only_file(const char *dir, const char *suffix, char *name) {
 
 /* The weights a folder holds: the usual names first, else the only index, else the only file. */
 static lt_status pick_in_folder(const char *dir, char *out, lt_error *err) {
-    static const char *const usual[] = {
-        "diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.safetensors.index.json",
-        "model.safetensors", "model.safetensors.index.json"};
+    static const char *const usual[] = {"diffusion_pytorch_model.safetensors",
+                                        "diffusion_pytorch_model.safetensors.index.json",
+                                        "model.safetensors", "model.safetensors.index.json"};
     for (int i = 0; i < 4; i++) {
         LT_TRY(join(dir, usual[i], out, err));
         if (is_file(out)) return LT_OK;
@@ -73,10 +73,11 @@ static lt_status pick_in_folder(const char *dir, char *out, lt_error *err) {
     if (n < 0) return lti_fail(err, LT_EIO, "%s: cannot list the folder: %s", dir, strerror(errno));
     if (n == 1 && n_index == 0) return join(dir, name, out, err);
     if (n > 0 || n_index > 0)
-        return lti_fail(err, LT_EINVAL,
-                        "%s: the folder has %d .safetensors files and %d index files, expected one; "
-                        "name the file itself",
-                        dir, n, n_index);
+        return lti_fail(
+            err, LT_EINVAL,
+            "%s: the folder has %d .safetensors files and %d index files, expected one; "
+            "name the file itself",
+            dir, n, n_index);
     return lti_fail(err, LT_EIO,
                     "%s: no weights in this folder, expected a .safetensors file or a "
                     "*.safetensors.index.json; check the path or download the model again",

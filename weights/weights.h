@@ -25,13 +25,17 @@ const lti_tensor *lti_weights_find(const lti_weights *w, const char *name);
 lt_status lti_weights_get(const lti_weights *w, const char *name, int rank, const int64_t *n,
                           lti_tensor *out, lt_error *err);
 int lti_weights_count(const lti_weights *w);
-const char *lti_weights_name(const lti_weights *w, int i, const lti_tensor **t); /* sorted by name */
+const char *lti_weights_name(const lti_weights *w, int i,
+                             const lti_tensor **t); /* sorted by name */
 const char *lti_weights_path(const lti_weights *w);
 /* Largest N + 1 over names "<prefix>N.<rest>", 0 if none: the number of layers. */
 int lti_weights_layers(const lti_weights *w, const char *prefix);
 
 /* Write named tensors as one safetensors file (temporary name, then rename). */
-typedef struct lti_named { const char *name; lti_tensor t; } lti_named;
+typedef struct lti_named {
+    const char *name;
+    lti_tensor t;
+} lti_named;
 lt_status lti_safetensors_write(const char *path, const lti_named *list, int n, lt_error *err);
 
 #endif

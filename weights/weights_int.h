@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
- * weights/weights_int.h - the steps behind lti_weights_open, each on memory so that it can be fuzzed.
+ * weights/weights_int.h - the steps behind lti_weights_open, on memory so that they can be fuzzed.
  *
  * bytes -> lti_safetensors_parse -> entries -> lti_names_translate -> sorted entries. */
 #ifndef LT_WEIGHTS_WEIGHTS_INT_H
 #define LT_WEIGHTS_WEIGHTS_INT_H
-#include <cjson/cJSON.h>
 #include "weights/weights.h"
+#include <cjson/cJSON.h>
 
 #define LTI_NAME_MAX 511 /* bytes of a tensor name; published names stay below 100 */
 

@@ -3,14 +3,14 @@
  *
  * Written under a temporary name in the same folder and renamed when complete: a reader sees the
  * old file, the new file, or none. The header is padded so that the data starts 8-byte aligned. */
+#include "base/error.h"
+#include "weights/weights_int.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include "base/error.h"
-#include "weights/weights_int.h"
 
 /* The JSON header; *out is from malloc. */
 static lt_status make_header(const lti_named *list, int n, char **out, lt_error *err) {

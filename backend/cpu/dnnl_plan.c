@@ -23,7 +23,11 @@
 #include <stdatomic.h>
 #include <stdio.h>
 
-enum { MAX_LAYOUTS = 8, TYPICAL_ROWS = 1024 };
+enum {
+    MAX_LAYOUTS = 8,
+    TYPICAL_ROWS = 1024,
+    PARALLEL_MACS = 1 << 22, /* below: one thread is done in less time than a team needs to meet */
+};
 
 struct lti_cpu_plans {
     dnnl_engine_t engine;
@@ -165,6 +169,12 @@ static dnnl_status_t fill_plan(lti_cpu_plans *ps, lti_cpu_plan *p) {
     return e;
 }
 
+static double macs_of(const lti_cpu_plan_key *k) {
+    const int64_t *n = k->n;
+    if (k->kind == LTI_PLAN_LINEAR) return (double)n[0] * (double)n[1] * (double)n[2];
+    return (double)(n[8] * n[9] * n[10]) * (double)(n[3] * n[4]) * (double)(n[5] * n[6] * n[7]);
+}
+
 /* -- the cache ----------------------------------------------------------------------------- */
 
 static uint64_t hash_key(const lti_cpu_plan_key *k) { /* FNV-1a over words */
@@ -211,8 +221,9 @@ lti_cpu_plan *lti_cpu_plan_get(lti_dev *d, const lti_cpu_plan_key *key) {
         return NULL;
     }
     p->key = *key;
+    p->team = macs_of(key) < PARALLEL_MACS ? 1 : d->n_threads;
     const int team = omp_get_max_threads();
-    omp_set_num_threads(d->n_threads);
+    omp_set_num_threads(p->team);
     const dnnl_status_t e = fill_plan(ps, p);
     omp_set_num_threads(team);
     if (e) {
@@ -309,7 +320,7 @@ void lti_cpu_plan_run(lti_dev *d, lti_cpu_plan *p, const lti_packed *packed, con
         args[n++] = (dnnl_exec_arg_t){DNNL_ARG_SCRATCHPAD, p->tmp};
     }
     const int team = omp_get_max_threads();
-    omp_set_num_threads(d->n_threads);
+    omp_set_num_threads(p->team);
     if (dnnl_primitive_execute(p->prim, ps->stream, n, args) != dnnl_success ||
         dnnl_stream_wait(ps->stream) != dnnl_success)
         lti_cpu_fail(d, LT_EDEVICE, "oneDNN failed to run");

@@ -22,6 +22,7 @@ typedef struct lti_cpu_plan {
     dnn_md weights;             /* the layout it wants */
     dnnl_memory_t src, dst, tmp; /* re-pointed at every call */
     size_t tmp_bytes;
+    int team; /* threads it was made for */
 } lti_cpu_plan;
 
 /* The primitive for a key, made on first use; NULL and a sticky error if oneDNN refuses. */

@@ -5,19 +5,17 @@
  *   lt_engine *engine = NULL;
  *   lt_stream *stream = NULL;
  *   lt_engine_params ep; lt_engine_params_init(&ep); ep.model_dir = "models";
- *   lt_stream_params sp; lt_stream_params_init(&sp); sp.prompt = "a red ball ..."; sp.n_frames = 160;
- *   if (lt_engine_open(&ep, &engine, &err) == LT_OK && lt_stream_open(engine, &sp, &stream, &err) == LT_OK) {
- *       lt_frame f;
- *       lt_status st;
- *       while ((st = lt_stream_next(stream, &f)) == LT_OK) { use(f.rgb); lt_frame_release(&f); }
- *       if (st < 0) fprintf(stderr, "%s\n", lt_stream_error(stream));
+ *   lt_stream_params sp; lt_stream_params_init(&sp); sp.prompt = "a red ball ..."; sp.n_frames =
+ * 160; if (lt_engine_open(&ep, &engine, &err) == LT_OK && lt_stream_open(engine, &sp, &stream,
+ * &err) == LT_OK) { lt_frame f; lt_status st; while ((st = lt_stream_next(stream, &f)) == LT_OK) {
+ * use(f.rgb); lt_frame_release(&f); } if (st < 0) fprintf(stderr, "%s\n", lt_stream_error(stream));
  *   } else fprintf(stderr, "%s\n", err.msg);
  *   lt_stream_close(&stream);
  *   lt_engine_close(&engine);
  *
  * Threads: an lt_engine is immutable after open and may serve many streams in many threads at once.
- * An lt_stream belongs to one thread at a time; only lt_stream_cancel may be called from any thread.
- * The library never prints and never exits. Strings are UTF-8 and copied. */
+ * An lt_stream belongs to one thread at a time; only lt_stream_cancel may be called from any
+ * thread. The library never prints and never exits. Strings are UTF-8 and copied. */
 #ifndef LONGTAKE_LONGTAKE_H
 #define LONGTAKE_LONGTAKE_H
 #include <stddef.h>
@@ -39,22 +37,27 @@ typedef struct lt_stream lt_stream;
 
 /* ---- engine: weights and device ------------------------------------------------------------ */
 
-typedef enum lt_dtype_choice { LT_DTYPE_AUTO = 0, LT_DTYPE_F32 = 1, LT_DTYPE_BF16 = 2 } lt_dtype_choice;
+typedef enum lt_dtype_choice {
+    LT_DTYPE_AUTO = 0,
+    LT_DTYPE_F32 = 1,
+    LT_DTYPE_BF16 = 2
+} lt_dtype_choice;
 
 typedef enum lt_part { LT_PART_DIT = 1, LT_PART_TEXT = 2, LT_PART_VAE = 4 } lt_part;
 
 typedef struct lt_engine_params {
-    size_t struct_size;        /* set by lt_engine_params_init */
-    const char *model_dir;     /* model folder (transformer/ vae/ text_encoder/ tokenizer/) */
-    const char *dit_path;      /* component files; each overrides its part of model_dir; NULL: from it */
+    size_t struct_size;    /* set by lt_engine_params_init */
+    const char *model_dir; /* model folder (transformer/ vae/ text_encoder/ tokenizer/) */
+    const char *dit_path; /* component files; each overrides its part of model_dir; NULL: from it */
     const char *text_path;
     const char *vae_path;
     const char *tokenizer_path;
-    const char *backend;       /* "auto" (NULL), "ref", "cpu" */
-    const char *disable;       /* comma list of ops to take from ref; NULL none (bisecting a wrong picture) */
-    int32_t dtype;             /* lt_dtype_choice: compute type of matmul and convolution */
-    int32_t threads;           /* per stream; 0: all cores this process may use */
-    int32_t parts;             /* lt_part bits to load; 0: all. Streams need all three. */
+    const char *backend; /* "auto" (NULL), "ref", "cpu" */
+    const char
+        *disable;    /* comma list of ops to take from ref; NULL none (bisecting a wrong picture) */
+    int32_t dtype;   /* lt_dtype_choice: compute type of matmul and convolution */
+    int32_t threads; /* per stream; 0: all cores this process may use */
+    int32_t parts;   /* lt_part bits to load; 0: all. Streams need all three. */
 } lt_engine_params;
 
 /* Zero means "default" in every field. The size makes old callers safe with a newer library. */
@@ -62,7 +65,8 @@ LT_API void lt_engine_params_init_sized(lt_engine_params *p, size_t size);
 #define lt_engine_params_init(p) lt_engine_params_init_sized((p), sizeof *(p))
 
 /* Maps and packs the weights. On failure *out is NULL and err (may be NULL) has the line.
- * Errors: LT_EIO (cannot read), LT_EFORMAT (malformed, wrong shape, missing part), LT_ENOMEM, LT_EINVAL. */
+ * Errors: LT_EIO (cannot read), LT_EFORMAT (malformed, wrong shape, missing part), LT_ENOMEM,
+ * LT_EINVAL. */
 LT_API lt_status lt_engine_open(const lt_engine_params *p, lt_engine **out, lt_error *err);
 LT_API void lt_engine_close(lt_engine **engine); /* NULL-safe; all its streams must be closed */
 
@@ -70,14 +74,15 @@ LT_API void lt_engine_close(lt_engine **engine); /* NULL-safe; all its streams m
 typedef struct lt_model_info {
     size_t struct_size;
     char name[64];
-    int32_t width, height;       /* default picture size, pixels */
+    int32_t width, height; /* default picture size, pixels */
     double fps;
     int32_t chunk, window, sink; /* latent frames */
     int32_t mode, sink_policy;   /* lt_mode, lt_sink_policy */
     int32_t n_step;              /* denoising steps per chunk */
     double timesteps[16];        /* before the shift */
     double flow_shift;
-    int32_t text_len, latent_channels, size_multiple; /* width and height must divide by size_multiple */
+    int32_t text_len, latent_channels,
+        size_multiple; /* width and height must divide by size_multiple */
     int64_t dit_params, text_params, vae_params;
 } lt_model_info;
 LT_API void lt_engine_model(const lt_engine *engine, lt_model_info *info, size_t size);
@@ -90,33 +95,35 @@ typedef enum lt_sink_policy {
     LT_SINK_NONE = 1,     /* no anchors: only the window (sink is 0) */
     LT_SINK_ABSOLUTE = 2, /* anchors keep the temporal positions they were made at (LongLive) */
     LT_SINK_SLOT = 3,     /* positions count inside the cache (StreamingLLM, MotionStream) */
-    LT_SINK_REALIGN = 4   /* absolute positions, anchors moved to just before the window (Rolling Forcing) */
+    LT_SINK_REALIGN =
+        4 /* absolute positions, anchors moved to just before the window (Rolling Forcing) */
 } lt_sink_policy;
 
 /* Progress of the denoiser, called from the stream's worker thread after each pass. */
 typedef struct lt_progress {
-    int64_t chunk;          /* chunk being denoised */
+    int64_t chunk; /* chunk being denoised */
     int32_t step, n_step;
-    int64_t frames_done;    /* pixel frames decoded so far */
-    int64_t n_frames;       /* pixel frames asked for, 0: endless */
+    int64_t frames_done; /* pixel frames decoded so far */
+    int64_t n_frames;    /* pixel frames asked for, 0: endless */
 } lt_progress;
 
 #define LT_UNSET (-1)
 typedef struct lt_stream_params {
-    size_t struct_size;      /* set by lt_stream_params_init */
-    const char *prompt;      /* required, not empty */
-    int32_t width, height;   /* pixels, multiples of the model's size_multiple; 0: the model's */
-    int64_t n_frames;        /* pixel frames; 0: endless */
+    size_t struct_size;    /* set by lt_stream_params_init */
+    const char *prompt;    /* required, not empty */
+    int32_t width, height; /* pixels, multiples of the model's size_multiple; 0: the model's */
+    int64_t n_frames;      /* pixel frames; 0: endless */
     uint64_t seed;
-    int32_t mode;            /* lt_mode */
-    int32_t chunk;           /* latent frames per chunk; 0: the model's */
-    int32_t window;          /* past latent frames seen beside anchors and current chunk; LT_UNSET: the model's */
-    int32_t sink;            /* anchor latent frames; LT_UNSET: the model's */
-    int32_t sink_policy;     /* lt_sink_policy */
-    int32_t n_timesteps;     /* 0: the model's */
-    double timesteps[16];    /* before the shift, descending, in (0, 1000] */
-    double flow_shift;       /* 0: the model's */
-    int32_t no_registers;    /* non-zero: ignore the checkpoint's registers and sink logits */
+    int32_t mode;         /* lt_mode */
+    int32_t chunk;        /* latent frames per chunk; 0: the model's */
+    int32_t window;       /* past latent frames seen beside anchors and current chunk; LT_UNSET: the
+                             model's */
+    int32_t sink;         /* anchor latent frames; LT_UNSET: the model's */
+    int32_t sink_policy;  /* lt_sink_policy */
+    int32_t n_timesteps;  /* 0: the model's */
+    double timesteps[16]; /* before the shift, descending, in (0, 1000] */
+    double flow_shift;    /* 0: the model's */
+    int32_t no_registers; /* non-zero: ignore the checkpoint's registers and sink logits */
     int (*progress)(void *opaque, const lt_progress *p); /* non-zero return cancels; NULL none */
     void *opaque;
 } lt_stream_params;
@@ -130,22 +137,23 @@ LT_API lt_status lt_stream_open(lt_engine *engine, const lt_stream_params *p, lt
                                 lt_error *err);
 
 typedef struct lt_frame {
-    const uint8_t *rgb;  /* [height, width, 3], sRGB as shown (BT.709 primaries), full range */
+    const uint8_t *rgb; /* [height, width, 3], sRGB as shown (BT.709 primaries), full range */
     int32_t width, height;
-    int64_t index;       /* pixel frame, from 0 */
-    int64_t chunk;       /* chunk it belongs to */
-    int32_t chunk_end;   /* non-zero on the last frame of a chunk */
-    void *priv;          /* the pool's */
+    int64_t index;     /* pixel frame, from 0 */
+    int64_t chunk;     /* chunk it belongs to */
+    int32_t chunk_end; /* non-zero on the last frame of a chunk */
+    void *priv;        /* the pool's */
 } lt_frame;
 
 /* Next frame; blocks until it is there. LT_OK, LT_AGAIN (you hold every frame of the pool: release
  * one), LT_END, or an error (LT_ECANCELLED after a cancel): then lt_stream_error explains it. */
 LT_API lt_status lt_stream_next(lt_stream *stream, lt_frame *out);
-LT_API void lt_frame_release(lt_frame *frame); /* NULL-safe, clears *frame */
+LT_API void lt_frame_release(lt_frame *frame);               /* NULL-safe, clears *frame */
 LT_API const char *lt_stream_error(const lt_stream *stream); /* "" when there is none */
 /* Any thread. Workers stop at the next block of the network; frames already decoded still come. */
 LT_API void lt_stream_cancel(lt_stream *stream);
-LT_API void lt_stream_close(lt_stream **stream); /* NULL-safe; cancels and joins; release frames first */
+LT_API void
+lt_stream_close(lt_stream **stream); /* NULL-safe; cancels and joins; release frames first */
 
 /* Facts of an open stream: resolved parameters, how much of the prompt was used, memory. */
 typedef struct lt_stream_info {
@@ -154,7 +162,7 @@ typedef struct lt_stream_info {
     double fps, flow_shift, timesteps[16];
     int32_t prompt_tokens;      /* tokens of the whole prompt, with the end mark */
     int32_t prompt_tokens_used; /* less than prompt_tokens: the prompt was cut at the text length */
-    uint64_t state_bytes, work_bytes; /* cache and activations */
+    uint64_t state_bytes, work_bytes;              /* cache and activations */
     double text_seconds, dit_seconds, vae_seconds; /* worker time so far */
 } lt_stream_info;
 LT_API void lt_stream_get_info(const lt_stream *stream, lt_stream_info *info, size_t size);
@@ -168,10 +176,11 @@ LT_API void lt_free(void *p);
 /* One part on given tensors, files in safetensors; see `longtake eval --help` for the shapes. */
 typedef struct lt_eval_params {
     size_t struct_size;
-    const char *part;    /* "text", "dit", "rollout", "vae-decode" */
+    const char *part; /* "text", "dit", "rollout", "vae-decode" */
     const char *in, *out;
-    const char *prompt;  /* text only */
-    const lt_stream_params *stream; /* rollout: mode, timesteps, flow_shift, chunk, window, sink, sink_policy */
+    const char *prompt; /* text only */
+    const lt_stream_params
+        *stream; /* rollout: mode, timesteps, flow_shift, chunk, window, sink, sink_policy */
 } lt_eval_params;
 /* lt_part bits that an eval part needs (for lt_engine_params.parts); 0 for an unknown name. */
 LT_API int32_t lt_eval_needs(const char *part);

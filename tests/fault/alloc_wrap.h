@@ -31,7 +31,9 @@ static int wrap_ok(void) {
 void *__wrap_malloc(size_t n) { return wrap_ok() ? __real_malloc(n) : NULL; }
 void *__wrap_calloc(size_t n, size_t m) { return wrap_ok() ? __real_calloc(n, m) : NULL; }
 void *__wrap_realloc(void *p, size_t n) { return wrap_ok() ? __real_realloc(p, n) : NULL; }
-void *__wrap_aligned_alloc(size_t a, size_t n) { return wrap_ok() ? __real_aligned_alloc(a, n) : NULL; }
+void *__wrap_aligned_alloc(size_t a, size_t n) {
+    return wrap_ok() ? __real_aligned_alloc(a, n) : NULL;
+}
 int __wrap_posix_memalign(void **p, size_t a, size_t n) {
     return wrap_ok() ? __real_posix_memalign(p, a, n) : ENOMEM;
 }

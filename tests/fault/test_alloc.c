@@ -26,7 +26,8 @@ static void soak(int mode, int policy, int64_t n_chunks) {
     }
     assert_string_equal(lt_stream_error(s), "");
     long after = atomic_load(&wrap_calls) - at_second;
-    if (after) fail_msg("mode %d policy %d: %ld allocations after the second chunk", mode, policy, after);
+    if (after)
+        fail_msg("mode %d policy %d: %ld allocations after the second chunk", mode, policy, after);
     lt_stream_close(&s);
     lt_engine_close(&e);
 }

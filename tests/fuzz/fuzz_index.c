@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
- * tests/fuzz/fuzz_index.c - any bytes as a *.safetensors.index.json: no name may leave the folder. */
-#include <stdlib.h>
-#include <string.h>
+ * tests/fuzz/fuzz_index.c - any bytes as an index.json: no name may leave the folder. */
 #include "base/error.h"
 #include "tests/fuzz/fuzz.h"
 #include "weights/weights_int.h"
+#include <stdlib.h>
+#include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     lti_index x;

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
- * tests/fuzz/fuzz_prompt.c - any bytes as a prompt: cleaned and cut into ids, never into control ids. */
-#include <stdlib.h>
-#include <string.h>
+ * tests/fuzz/fuzz_prompt.c - any bytes as a prompt: cleaned and cut into ids, never control ids. */
 #include "base/error.h"
 #include "base/filemap.h"
 #include "tests/fuzz/fuzz.h"
 #include "text/text.h"
 #include "text/text_int.h"
+#include <stdlib.h>
+#include <string.h>
 
 enum { TEXT_LEN = 64, UNK = 3 }; /* ids 0, 1, 2 of the fixture are padding, </s> and <s> */
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * tests/fuzz/fuzz_safetensors.c - any bytes as a safetensors file, any names as tensor names. */
-#include <stdlib.h>
 #include "base/error.h"
 #include "tests/fuzz/fuzz.h"
 #include "weights/weights_int.h"
+#include <stdlib.h>
 
 /* The header ends at the last brace. */
 void lt_fuzz_repair(uint8_t *data, size_t size) {

@@ -2,14 +2,15 @@
  * tests/golden/test_text.c - tokens and UMT5 rows against sentencepiece and transformers.
  *
  * The reference runs padded to text_len with an attention mask; we run the real tokens only. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <cmocka.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include "base/json.h"
 #include "text/text.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
 
 #define DIR LT_SOURCE_DIR "/tests/golden/text/"
 #define TEXT_LEN 128
@@ -105,7 +106,8 @@ static void test_bad_input(void **state) {
     lti_text_rows r;
     assert_int_equal(lti_dev_open("ref", 1, NULL, &d, &err), LT_OK);
     /* not a tokenizer; no such file; tokenizer of another model is covered by its size */
-    assert_int_equal(lti_text_open(d, f->w, NULL, DIR "clean.json", 16, LTI_F32, &t, &err), LT_EFORMAT);
+    assert_int_equal(lti_text_open(d, f->w, NULL, DIR "clean.json", 16, LTI_F32, &t, &err),
+                     LT_EFORMAT);
     assert_non_null(strstr(err.msg, "clean.json"));
     err = (lt_error){0};
     assert_int_equal(lti_text_open(d, f->w, NULL, DIR "nothing", 16, LTI_F32, &t, &err), LT_EIO);
@@ -147,8 +149,8 @@ static void test_params(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ref_f32),  cmocka_unit_test(test_cpu_f32),
-        cmocka_unit_test(test_ref_bf16), cmocka_unit_test(test_cpu_bf16),
+        cmocka_unit_test(test_ref_f32),   cmocka_unit_test(test_cpu_f32),
+        cmocka_unit_test(test_ref_bf16),  cmocka_unit_test(test_cpu_bf16),
         cmocka_unit_test(test_bad_input), cmocka_unit_test(test_params),
     };
     return cmocka_run_group_tests(tests, open_fixture, close_fixture);

@@ -3,7 +3,7 @@
  *
  * Oracle: tests/golden/vae/README.md. Bounds on the relative error: 1e-4 in f32, 1e-5 against the
  * decode of all frames at once, 2e-2 in bf16. `odd` has norms over three channels, which amplify
- * rounding wherever a position is near zero: there PyTorch's own bf16 decode is off by 6.0e-2 (1.3e-2
+ * rounding wherever a position is near zero: PyTorch's own bf16 decode is off by 6.0e-2 (1.3e-2
  * for `wide`), and that is the bound. */
 #include <stdlib.h>
 #include <string.h>

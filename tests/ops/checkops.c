@@ -373,10 +373,11 @@ static target open_target(const options *o, const char *backend, int level) {
     return t;
 }
 
-/* ref against itself keeps the checks of guards and inputs honest; it costs little. */
+/* ref against itself keeps the checks of guards and inputs honest; it costs little. Timing leaves
+ * it out unless asked: the large cases would take minutes. */
 static int open_targets(const options *o, target t[8]) {
     int n = 0;
-    if (!o->backend || strcmp(o->backend, "ref") == 0) t[n++] = open_target(o, "ref", -1);
+    if (o->backend ? strcmp(o->backend, "ref") == 0 : !o->bench) t[n++] = open_target(o, "ref", -1);
     if (!o->backend || strcmp(o->backend, "cpu") == 0)
         for (int level = o->bench ? lti_cpu_best_level() : 0; level <= lti_cpu_best_level();
              level++)

@@ -95,7 +95,9 @@ static void again_when_all_frames_are_held(void **state) {
     lt_engine_close(&e);
 }
 
-typedef struct stop_at { int calls, at; } stop_at;
+typedef struct stop_at {
+    int calls, at;
+} stop_at;
 static int stop_after(void *opaque, const lt_progress *p) {
     stop_at *s = opaque;
     assert_true(p->step < p->n_step);
@@ -151,7 +153,10 @@ static void two_streams_do_not_disturb_each_other(void **state) {
 static void bad_parameters(void **state) {
     (void)state;
     lt_engine *e = open_tiny("cpu", 1);
-    struct { const char *word; lt_stream_params p; } bad[9];
+    struct {
+        const char *word;
+        lt_stream_params p;
+    } bad[9];
     for (int i = 0; i < 9; i++) bad[i].p = tiny_params(N);
     bad[0].word = "width", bad[0].p.width = 40;
     bad[1].word = "height", bad[1].p.height = -16;
@@ -159,7 +164,8 @@ static void bad_parameters(void **state) {
     bad[3].word = "chunk", bad[3].p.chunk = 1000;
     bad[4].word = "window", bad[4].p.window = -7;
     bad[5].word = "sink", bad[5].p.sink_policy = LT_SINK_NONE, bad[5].p.sink = 3;
-    bad[6].word = "timestep", bad[6].p.n_timesteps = 2, bad[6].p.timesteps[0] = 100, bad[6].p.timesteps[1] = 500;
+    bad[6].word = "timestep", bad[6].p.n_timesteps = 2, bad[6].p.timesteps[0] = 100,
+    bad[6].p.timesteps[1] = 500;
     bad[7].word = "shift", bad[7].p.flow_shift = -1;
     bad[8].word = "prompt", bad[8].p.prompt = "bad \xff\xfe bytes";
     for (int i = 0; i < 9; i++) {
@@ -167,7 +173,8 @@ static void bad_parameters(void **state) {
         lt_error err = {0};
         assert_int_equal(lt_stream_open(e, &bad[i].p, &s, &err), LT_EINVAL);
         assert_null(s);
-        if (!strstr(err.msg, bad[i].word)) fail_msg("case %d: '%s' lacks '%s'", i, err.msg, bad[i].word);
+        if (!strstr(err.msg, bad[i].word))
+            fail_msg("case %d: '%s' lacks '%s'", i, err.msg, bad[i].word);
     }
     lt_engine_close(&e);
 }

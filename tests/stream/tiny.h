@@ -9,7 +9,8 @@
 #define TINY LT_SOURCE_DIR "/tests/tiny"
 #define TINY_RGB (32 * 32 * 3)
 
-static inline lt_status tiny_engine(const char *backend, int threads, lt_engine **out, lt_error *err) {
+static inline lt_status tiny_engine(const char *backend, int threads, lt_engine **out,
+                                    lt_error *err) {
     lt_engine_params p;
     lt_engine_params_init(&p);
     p.model_dir = TINY;
@@ -28,7 +29,8 @@ static inline lt_stream_params tiny_params(int64_t n_frames) {
 }
 
 /* All frames of a stream into rgb [n, 32, 32, 3]; returns how many, -1 on an error. */
-static inline int64_t tiny_collect(lt_engine *e, const lt_stream_params *p, uint8_t *rgb, int64_t cap) {
+static inline int64_t tiny_collect(lt_engine *e, const lt_stream_params *p, uint8_t *rgb,
+                                   int64_t cap) {
     lt_stream *s = NULL;
     lt_frame f;
     int64_t n = 0;

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0
- * tests/unit/test_clean.c - prompt cleaning against ftfy + html.unescape (tests/golden/text/clean.json). */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <cmocka.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+ * tests/unit/test_clean.c - prompt cleaning against ftfy and html.unescape (clean.json). */
 #include "base/json.h"
 #include "text/text.h"
 #include "text/text_int.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
 
 static void test_table(void **state) {
     (void)state;
@@ -44,11 +45,11 @@ static void refused(const char *prompt, const char *part_of_message) {
 static void test_bad_utf8(void **state) {
     (void)state;
     refused("abc\xff", "byte 3 (0xff)");
-    refused("\xc3", "byte 0");                /* cut short */
-    refused("ok \xc0\xaf", "byte 3");         /* overlong */
-    refused("\xed\xa0\x80", "byte 0");        /* surrogate */
-    refused("\xf4\x90\x80\x80", "byte 0");    /* above U+10FFFF */
-    refused("line\nna\xe9ve\n", "byte 7");    /* Latin-1 on the second line */
+    refused("\xc3", "byte 0");             /* cut short */
+    refused("ok \xc0\xaf", "byte 3");      /* overlong */
+    refused("\xed\xa0\x80", "byte 0");     /* surrogate */
+    refused("\xf4\x90\x80\x80", "byte 0"); /* above U+10FFFF */
+    refused("line\nna\xe9ve\n", "byte 7"); /* Latin-1 on the second line */
 }
 
 static void test_length(void **state) {

@@ -103,6 +103,7 @@ static lt_status open_status(const lt_sink_params *p, lt_error *err) {
 
 typedef struct decoded {
     int frames, keys, errors;
+    int key_at[8];     /* frames that are I-frames */
     int last_pts_ok;   /* every frame 1/16 s after the one before */
     double seconds;    /* container duration */
     uint8_t yuv[3][3]; /* first frame: Y, Cb, Cr at the middle of each patch */
@@ -130,6 +131,7 @@ static void take_frame(decoded *d, const AVFrame *f, AVRational tb) {
     }
     const double want = d->frames / 16.0, got = (double)f->best_effort_timestamp * av_q2d(tb);
     if (got < want - 1e-3 || got > want + 1e-3) d->last_pts_ok = 0;
+    if (f->pict_type == AV_PICTURE_TYPE_I && d->keys < 8) d->key_at[d->keys] = d->frames;
     d->frames++;
     d->keys += f->pict_type == AV_PICTURE_TYPE_I;
 }
@@ -227,6 +229,7 @@ static void video_file(const char *name, int classic) {
     assert_true(d.last_pts_ok);
     assert_true(d.seconds > 3.12 && d.seconds < 3.13);
     assert_int_equal(d.keys, 3); /* chunks of 0.75 s: every second one starts with an I-frame */
+    for (int i = 0; i < 3; i++) assert_int_equal(d.key_at[i], 2 * CHUNK * i);
     check_colours(d.yuv);
     check_tags(&d);
     for (int i = 0; i < 4; i++)

@@ -83,7 +83,7 @@ static void naive_attention(const lti_kv_config *k, int64_t c, int n, int layer,
         for (int h = 0; h < H; h++) {
             double query[HD], score[MAX_KEYS], sum = 0, acc[HD] = {0}, top = -1e300;
             int f = q / TOK;
-            frame_data(c + f, layer, 2, buf);
+            if (q % TOK == 0 && h == 0) frame_data(c + f, layer, 2, buf);
             for (int e = 0; e < HD; e++) query[e] = (double)buf[(q % TOK) * D + h * HD + e];
             rotate(query, pos[count - n + f], q % TOK);
             for (int j = 0; j < keys; j++) {

@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0
- * tests/unit/test_weights.c - safetensors good and bad, sharded sets, folders, names, the writer. */
+ * tests/unit/test_weights.c - safetensors good and bad, shards, folders, names, the writer. */
+#include "weights/weights_int.h"
+#include <dirent.h>
+#include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <setjmp.h>
-#include <cmocka.h>
-#include <dirent.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include "weights/weights_int.h"
+
+#include <cmocka.h>
 
 /* -- helpers ------------------------------------------------------------------------------- */
 
@@ -77,7 +78,8 @@ static void refused(const char *header, size_t data, lt_status code, const char 
 }
 
 #define T(name, dtype, shape, b, e)                                                                \
-    "\"" name "\":{\"dtype\":\"" dtype "\",\"shape\":[" shape "],\"data_offsets\":[" #b "," #e "]}"
+    "\"" name "\":{\"dtype\":\"" dtype "\",\"shape\":[" shape "],\"data_offsets\":[" #b "," #e "]" \
+    "}"
 
 /* -- one file ------------------------------------------------------------------------------ */
 
@@ -90,13 +92,17 @@ static void test_good(void **state) {
     assert_int_equal(parse("{" T("scalar", "F32", "", 0, 4) "}", 4, &err), LT_OK);
     assert_int_equal(parse("{" T("b", "U8", "3", 0, 3) "," T("c", "F32", "1", 3, 7) "}", 7, &err),
                      LT_OK); /* unaligned */
-    assert_int_equal(parse("{" T("c", "BF16", "1", 2, 4) "," T("e", "F64", "0,7", 2, 2) ","
-                           T("b", "F16", "1", 0, 2) ",\"__metadata__\":{\"format\":\"pt\"}}", 4, &err),
+    assert_int_equal(parse("{" T("c", "BF16", "1", 2, 4) "," T("e", "F64", "0,7", 2, 2) "," T(
+                               "b", "F16", "1", 0, 2) ",\"__metadata__\":{\"format\":\"pt\"}}",
+                           4, &err),
                      LT_OK); /* any order, an empty tensor, metadata */
-    assert_int_equal(parse("{" T("a", "F8_E4M3", "1", 0, 1) "," T("b", "F8_E5M2", "1", 1, 2) ","
-                           T("c", "BOOL", "1", 2, 3) "," T("d", "I64", "1", 3, 11) ","
-                           T("e", "I32", "1", 11, 15) "," T("f", "I8", "1", 15, 16) ","
-                           T("g", "I16", "1", 16, 18) "}", 18, &err),
+    assert_int_equal(parse("{" T("a", "F8_E4M3", "1", 0, 1) "," T("b", "F8_E5M2", "1", 1, 2) "," T(
+                               "c", "BOOL", "1", 2,
+                               3) "," T("d", "I64", "1", 3,
+                                        11) "," T("e", "I32", "1", 11,
+                                                  15) "," T("f", "I8", "1", 15,
+                                                            16) "," T("g", "I16", "1", 16, 18) "}",
+                           18, &err),
                      LT_OK);
 }
 
@@ -116,7 +122,8 @@ static void test_bad(void **state) {
     refused("{" T("a", "U8", "1", 0, 1) "," T("a", "U8", "1", 1, 2) "}", 2, LT_EFORMAT, "twice");
     refused("{" T("a", "F4_E2M1", "2", 0, 1) "}", 1, LT_EUNSUPPORTED, "F4_E2M1");
     refused("{" T("a", "U64", "1", 0, 8) "}", 8, LT_EUNSUPPORTED, "U64");
-    refused("{" T("a", "F32", "9007199254740992,9007199254740992", 0, 0) "}", 0, LT_EFORMAT, "larger");
+    refused("{" T("a", "F32", "9007199254740992,9007199254740992", 0, 0) "}", 0, LT_EFORMAT,
+            "larger");
     refused("{" T("a", "F32", "4294967296,4294967296,0", 0, 0) "}", 0, LT_EFORMAT, "larger");
     refused("{" T("a", "F32", "4611686018427387904", 0, 0) "}", 0, LT_EFORMAT, "extent");
     refused("{" T("a", "F32", "-1", 0, 4) "}", 4, LT_EFORMAT, "extent");
@@ -125,7 +132,8 @@ static void test_bad(void **state) {
     refused("{\"a\":{\"shape\":[1],\"data_offsets\":[0,1]}}", 1, LT_EFORMAT, "dtype");
     refused("{\"a\":{\"dtype\":\"U8\",\"data_offsets\":[0,1]}}", 1, LT_EFORMAT, "shape");
     refused("{\"a\":{\"dtype\":\"U8\",\"shape\":[1]}}", 1, LT_EFORMAT, "data_offsets");
-    refused("{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1,2]}}", 1, LT_EFORMAT, "pair");
+    refused("{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1,2]}}", 1, LT_EFORMAT,
+            "pair");
     refused("{\"a\":{\"dtype\":\"U8\",\"dtype\":\"I8\",\"shape\":[1],\"data_offsets\":[0,1]}}", 1,
             LT_EFORMAT, "two 'dtype'");
     refused("{\"a\":[1,2]}", 0, LT_EFORMAT, "no object");
@@ -160,7 +168,8 @@ static void test_every_truncation(void **state) {
         lt_error err = {0};
         lt_status st = lti_safetensors_parse(cut, n, "file", &e, &err);
         if (n == size) assert_int_equal(st, LT_OK);
-        else if (st != LT_EFORMAT || !*err.msg) fail_msg("%zu of %zu bytes: %d '%s'", n, size, st, err.msg);
+        else if (st != LT_EFORMAT || !*err.msg)
+            fail_msg("%zu of %zu bytes: %d '%s'", n, size, st, err.msg);
         lti_entries_free(&e);
         free(cut);
     }
@@ -183,8 +192,11 @@ static void test_header_length(void **state) {
 
 static void test_other_formats(void **state) {
     (void)state;
-    const struct { const char *bytes, *part; } c[] = {
-        {"GGUF\3\0\0\0\0\0\0\0", "GGUF"}, {"PK\3\4aaaaaaaa", "torch"}, {"\x80\2ccccccccc", "pickle"}};
+    const struct {
+        const char *bytes, *part;
+    } c[] = {{"GGUF\3\0\0\0\0\0\0\0", "GGUF"},
+             {"PK\3\4aaaaaaaa", "torch"},
+             {"\x80\2ccccccccc", "pickle"}};
     for (int i = 0; i < 3; i++) {
         lti_entries e;
         lt_error err = {0};
@@ -222,7 +234,9 @@ static void test_round_trip(void **state) {
         assert_memory_equal(t->n, list[i].t.n, sizeof t->n);
         if (lti_nbytes(t)) assert_memory_equal(t->data, list[i].t.data, lti_nbytes(t));
         const lti_tensor *by_index;
-        if (i) assert_true(strcmp(lti_weights_name(w, i - 1, NULL), lti_weights_name(w, i, &by_index)) < 0);
+        if (i)
+            assert_true(
+                strcmp(lti_weights_name(w, i - 1, NULL), lti_weights_name(w, i, &by_index)) < 0);
     }
     assert_null(lti_weights_find(w, "nothing"));
     lti_tensor t;
@@ -303,17 +317,20 @@ static void test_shards(void **state) {
     mkdir(in_dir("sh"), 0700);
     put_shard(in_dir("sh/m-1.safetensors"), "a", "b");
     put_shard(in_dir("sh/m-2.safetensors"), "c", "d");
-    const char *index = "{\"metadata\":{\"total_size\":1},\"weight_map\":{\"d\":\"m-2.safetensors\","
-                        "\"a\":\"m-1.safetensors\",\"b\":\"m-1.safetensors\",\"c\":\"m-2.safetensors\"}}";
+    const char *index =
+        "{\"metadata\":{\"total_size\":1},\"weight_map\":{\"d\":\"m-2.safetensors\","
+        "\"a\":\"m-1.safetensors\",\"b\":\"m-1.safetensors\",\"c\":\"m-2.safetensors\"}}";
     put_text(in_dir("sh/m.safetensors.index.json"), index);
     if (lti_weights_open(in_dir("sh"), LTI_PART_NONE, &w, &err)) fail_msg("%s", err.msg);
     assert_int_equal(lti_weights_count(w), 4);
     assert_string_equal(lti_weights_name(w, 3, NULL), "d");
     assert_true(lti_get_f32(lti_weights_find(w, "d"), 0) == 2.0f);
     lti_weights_close(&w);
-    assert_int_equal(lti_weights_open(in_dir("sh/m.safetensors.index.json"), LTI_PART_NONE, &w, &err), LT_OK);
+    assert_int_equal(
+        lti_weights_open(in_dir("sh/m.safetensors.index.json"), LTI_PART_NONE, &w, &err), LT_OK);
     lti_weights_close(&w);
-    put_text(in_dir("sh/m.safetensors.index.json"), "{\"weight_map\":{\"zz\":\"m-2.safetensors\"}}");
+    put_text(in_dir("sh/m.safetensors.index.json"),
+             "{\"weight_map\":{\"zz\":\"m-2.safetensors\"}}");
     open_fails(in_dir("sh"), LTI_PART_NONE, LT_EFORMAT, "'zz' is not in this shard");
     put_text(in_dir("sh/m.safetensors.index.json"), index);
     unlink(in_dir("sh/m-2.safetensors"));
@@ -324,7 +341,9 @@ static void test_shards(void **state) {
 
 static void test_bad_index(void **state) {
     (void)state;
-    const struct { const char *text, *part; } c[] = {
+    const struct {
+        const char *text, *part;
+    } c[] = {
         {"", "empty"},
         {"{", "json"},
         {"{}", "weight_map"},
@@ -345,7 +364,8 @@ static void test_bad_index(void **state) {
         put_text(in_dir("bad.safetensors.index.json"), c[i].text);
         lti_weights *w;
         lt_error err = {0};
-        assert_true(lti_weights_open(in_dir("bad.safetensors.index.json"), LTI_PART_NONE, &w, &err) < 0);
+        assert_true(
+            lti_weights_open(in_dir("bad.safetensors.index.json"), LTI_PART_NONE, &w, &err) < 0);
         if (!strstr(err.msg, c[i].part)) fail_msg("%s gave '%s'", c[i].text, err.msg);
     }
 }
@@ -440,15 +460,19 @@ static void test_name_tables(void **state) {
 /* A decoder with 2 and 4 residual blocks in its stages, and no encoder. */
 static void test_vae_other_depths(void **state) {
     (void)state;
-    char *file[] = {"decoder.conv_in.weight", "decoder.up_blocks.0.resnets.0.norm1.gamma",
+    char *file[] = {"decoder.conv_in.weight",
+                    "decoder.up_blocks.0.resnets.0.norm1.gamma",
                     "decoder.up_blocks.0.resnets.1.conv2.bias",
                     "decoder.up_blocks.0.upsamplers.0.resample.1.weight",
                     "decoder.up_blocks.1.resnets.3.conv_shortcut.weight",
                     "decoder.up_blocks.1.upsamplers.0.time_conv.bias",
                     "decoder.up_blocks.2.resnets.0.conv1.weight"};
-    char *want[] = {"decoder.conv1.weight", "decoder.upsamples.0.residual.0.gamma",
-                    "decoder.upsamples.1.residual.6.bias", "decoder.upsamples.2.resample.1.weight",
-                    "decoder.upsamples.6.shortcut.weight", "decoder.upsamples.7.time_conv.bias",
+    char *want[] = {"decoder.conv1.weight",
+                    "decoder.upsamples.0.residual.0.gamma",
+                    "decoder.upsamples.1.residual.6.bias",
+                    "decoder.upsamples.2.resample.1.weight",
+                    "decoder.upsamples.6.shortcut.weight",
+                    "decoder.upsamples.7.time_conv.bias",
                     "decoder.upsamples.8.residual.2.weight"};
     expect_names(LTI_PART_VAE, file, want, 7);
 }
@@ -456,14 +480,20 @@ static void test_vae_other_depths(void **state) {
 static void test_dit_extras(void **state) {
     (void)state;
     /* our sink tensors under either naming; what training left behind is dropped */
-    char *file[] = {"condition_embedder.time_proj.weight", "blocks.0.attn1.sinks",
-                    "blocks.0.self_attn.register_k", "register_tokens", "freqs",
-                    "blocks.0.attn2.norm_added_q.weight", "_cls_pred_branch.0.weight",
-                    "_register_tokens.0", "_gan_ca_blocks.0.x"};
+    char *file[] = {"condition_embedder.time_proj.weight",
+                    "blocks.0.attn1.sinks",
+                    "blocks.0.self_attn.register_k",
+                    "register_tokens",
+                    "freqs",
+                    "blocks.0.attn2.norm_added_q.weight",
+                    "_cls_pred_branch.0.weight",
+                    "_register_tokens.0",
+                    "_gan_ca_blocks.0.x"};
     write_names(in_dir("extra.safetensors"), file, 9);
     lti_weights *w;
     lt_error err = {0};
-    if (lti_weights_open(in_dir("extra.safetensors"), LTI_PART_DIT, &w, &err)) fail_msg("%s", err.msg);
+    if (lti_weights_open(in_dir("extra.safetensors"), LTI_PART_DIT, &w, &err))
+        fail_msg("%s", err.msg);
     assert_int_equal(lti_weights_count(w), 4);
     assert_non_null(lti_weights_find(w, "blocks.0.self_attn.sinks"));
     assert_non_null(lti_weights_find(w, "blocks.0.self_attn.register_k"));
@@ -471,8 +501,9 @@ static void test_dit_extras(void **state) {
     assert_int_equal(lti_weights_layers(w, "blocks."), 1);
     assert_int_equal(lti_weights_layers(w, "nothing."), 0);
     lti_tensor t;
-    assert_int_equal(lti_weights_get(w, "time_projection.1.weight", 1, (const int64_t[]){2}, &t, &err),
-                     LT_EFORMAT); /* the message names the file's own spelling too */
+    assert_int_equal(
+        lti_weights_get(w, "time_projection.1.weight", 1, (const int64_t[]){2}, &t, &err),
+        LT_EFORMAT); /* the message names the file's own spelling too */
     assert_non_null(strstr(err.msg, "condition_embedder.time_proj.weight"));
     lti_weights_close(&w);
 }
@@ -481,12 +512,13 @@ static void test_name_clashes(void **state) {
     (void)state;
     char *twice[] = {"blocks.0.norm3.weight", "model.blocks.0.norm3.weight"};
     write_names(in_dir("clash.safetensors"), twice, 2);
-    open_fails(in_dir("clash.safetensors"), LTI_PART_DIT, LT_EFORMAT, "both mean 'blocks.0.norm3.weight'");
+    open_fails(in_dir("clash.safetensors"), LTI_PART_DIT, LT_EFORMAT,
+               "both mean 'blocks.0.norm3.weight'");
     char *scaled[] = {"blocks.0.ffn.0.weight", "blocks.0.ffn.0.scale_weight"};
     write_names(in_dir("clash.safetensors"), scaled, 2);
     open_fails(in_dir("clash.safetensors"), LTI_PART_DIT, LT_EUNSUPPORTED, "scaled 8-bit");
-    char *tied[] = {"shared.weight", "encoder.embed_tokens.weight", "decoder.final_layer_norm.weight",
-                    "lm_head.weight"};
+    char *tied[] = {"shared.weight", "encoder.embed_tokens.weight",
+                    "decoder.final_layer_norm.weight", "lm_head.weight"};
     write_names(in_dir("tied.safetensors"), tied, 4);
     lti_weights *w;
     assert_int_equal(lti_weights_open(in_dir("tied.safetensors"), LTI_PART_TEXT, &w, NULL), LT_OK);
@@ -501,13 +533,20 @@ static void test_name_clashes(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_good),         cmocka_unit_test(test_bad),
-        cmocka_unit_test(test_long_name),    cmocka_unit_test(test_every_truncation),
-        cmocka_unit_test(test_header_length), cmocka_unit_test(test_other_formats),
-        cmocka_unit_test(test_round_trip),   cmocka_unit_test(test_write_fails),
-        cmocka_unit_test(test_shards),       cmocka_unit_test(test_bad_index),
-        cmocka_unit_test(test_folders),      cmocka_unit_test(test_name_tables),
-        cmocka_unit_test(test_vae_other_depths), cmocka_unit_test(test_dit_extras),
+        cmocka_unit_test(test_good),
+        cmocka_unit_test(test_bad),
+        cmocka_unit_test(test_long_name),
+        cmocka_unit_test(test_every_truncation),
+        cmocka_unit_test(test_header_length),
+        cmocka_unit_test(test_other_formats),
+        cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_write_fails),
+        cmocka_unit_test(test_shards),
+        cmocka_unit_test(test_bad_index),
+        cmocka_unit_test(test_folders),
+        cmocka_unit_test(test_name_tables),
+        cmocka_unit_test(test_vae_other_depths),
+        cmocka_unit_test(test_dit_extras),
         cmocka_unit_test(test_name_clashes),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
