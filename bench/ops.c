@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
- * bench/ops.c - the CPU ops at the block sizes of Wan 1.3B (and of the model in the box), each next to
- * one large bf16 matmul of the same run.
+ * bench/ops.c - the CPU ops at the block sizes of Wan 1.3B (and of the model in the box), each next
+ * to one large bf16 matmul of the same run.
  *
  *   bench_ops [--threads N] [--quick] [--dtype bf16|f32]
  *
- * A case is run until 0.3 s (0.1 s with --quick) have passed and the best time counts. Two rates, in
- * billions of multiply-adds (GMAC):
+ * A case is run until 0.3 s (0.1 s with --quick) have passed and the best time counts. Two rates,
+ * in billions of multiply-adds (GMAC):
  *   wall   per second of wall time, all threads: the number that matters, on a quiet machine
  *   cpu    per second of CPU time over all threads: what is left to compare on a busy machine
- * `ratio` is the case's rate over the large matmul's. A table, and one JSON line per case, on stdout.
+ * `ratio` is the case's rate over the large matmul's. A table, and one JSON line per case.
  * "block" runs all ops of one DiT block in order (dit/block.c) and counts only the multiply-adds of
  * its matrix products and attention: norms, rope and residuals are overhead in it. */
 #include <getopt.h>
@@ -23,8 +23,8 @@
 typedef struct bench {
     lti_dev *d;
     lti_dtype type;
-    double budget;          /* seconds per case */
-    double wall, cpu;       /* GMAC/s of the large matmul */
+    double budget;    /* seconds per case */
+    double wall, cpu; /* GMAC/s of the large matmul */
 } bench;
 
 static double seconds(clockid_t clock) {
@@ -117,8 +117,10 @@ static void run_linear(bench *b, void *arg) {
 
 static void bench_linear(bench *b, int64_t M, int64_t K, int64_t N, lti_act act) {
     char name[96];
-    linear_case c = {.x = MAKE(b, b->type, 1, M, K), .out = MAKE(b, b->type, 0, M, N),
-                     .w = make_linear(b, N, K), .act = act};
+    linear_case c = {.x = MAKE(b, b->type, 1, M, K),
+                     .out = MAKE(b, b->type, 0, M, N),
+                     .w = make_linear(b, N, K),
+                     .act = act};
     snprintf(name, sizeof name, "linear %lldx%lld -> %lld%s", (long long)M, (long long)K,
              (long long)N, act ? " gelu" : "");
     report(b, name, (double)M * (double)K * (double)N, run_linear, &c);
@@ -139,8 +141,13 @@ static void bench_conv(bench *b, int64_t T, int64_t h, int64_t w, int64_t Ci, in
     lti_packed *p = lti_pack_conv(b->d, &weight, NULL, b->type, &err);
     if (!p) die(err.msg);
     const int pad = (int)(k / 2);
-    lti_conv c = {.x = MAKE(b, b->type, 1, T, h, w, Ci), .w = p, .stride = {1, 1, 1},
-                  .pad_top = pad, .pad_bottom = pad, .pad_left = pad, .pad_right = pad,
+    lti_conv c = {.x = MAKE(b, b->type, 1, T, h, w, Ci),
+                  .w = p,
+                  .stride = {1, 1, 1},
+                  .pad_top = pad,
+                  .pad_bottom = pad,
+                  .pad_left = pad,
+                  .pad_right = pad,
                   .out = MAKE(b, b->type, 0, T - kt + 1, h, w, Co)};
     snprintf(name, sizeof name, "conv %lldx%lldx%lld %lld -> %lld, %lldx%lldx%lld", (long long)T,
              (long long)h, (long long)w, (long long)Ci, (long long)Co, (long long)kt, (long long)k,
@@ -159,11 +166,13 @@ static void run_attention(bench *b, void *arg) { lti_attention(b->d, arg); }
 static void bench_attention(bench *b, int64_t M, int64_t N, int64_t H, int64_t hd) {
     char name[96];
     lti_tensor k = MAKE(b, b->type, 1, N, H, hd), v = MAKE(b, b->type, 1, N, H, hd);
-    lti_attn a = {.q = MAKE(b, b->type, 1, M, H, hd), .n_span = 1,
+    lti_attn a = {.q = MAKE(b, b->type, 1, M, H, hd),
+                  .n_span = 1,
                   .span = {{k.data, v.data, N, H * hd, b->type}},
-                  .scale = 1.0f / sqrtf((float)hd), .out = MAKE(b, b->type, 0, M, H, hd)};
-    snprintf(name, sizeof name, "attention %lld q, %lld kv, %lld x %lld", (long long)M, (long long)N,
-             (long long)H, (long long)hd);
+                  .scale = 1.0f / sqrtf((float)hd),
+                  .out = MAKE(b, b->type, 0, M, H, hd)};
+    snprintf(name, sizeof name, "attention %lld q, %lld kv, %lld x %lld", (long long)M,
+             (long long)N, (long long)H, (long long)hd);
     report(b, name, 2.0 * (double)(M * N) * (double)(H * hd), run_attention, &a);
     drop(b, k);
     drop(b, v);
@@ -189,11 +198,15 @@ static void run_block(bench *b, void *arg) {
     lti_dev *d = b->d;
     const float *mod = s->mod.data, *w = s->w.data, *table = s->table.data;
     const int64_t D = s->D, M = s->M;
-    lti_attn a = {.q = heads(s, s->q), .n_span = 2, .scale = 1.0f / sqrtf((float)(D / s->H)),
+    lti_attn a = {.q = heads(s, s->q),
+                  .n_span = 2,
+                  .scale = 1.0f / sqrtf((float)(D / s->H)),
                   .span = {{s->old_k.data, s->old_v.data, s->n_key - M, D, b->type},
                            {s->k.data, s->v.data, M, D, b->type}},
                   .out = heads(s, s->lin)};
-    lti_attn c = {.q = heads(s, s->h), .n_span = 1, .scale = a.scale,
+    lti_attn c = {.q = heads(s, s->h),
+                  .n_span = 1,
+                  .scale = a.scale,
                   .span = {{s->text_k.data, s->text_v.data, s->n_text, D, b->type}},
                   .out = heads(s, s->lin)};
     lti_norm_mod(d, s->x, mod, mod + D, 6 * D, M, 1e-6f, s->h);
@@ -218,8 +231,8 @@ static void run_block(bench *b, void *arg) {
 }
 
 static void free_block(bench *b, dit_block *s) {
-    lti_tensor *all[] = {&s->x, &s->h, &s->lin, &s->q, &s->k, &s->v, &s->wide, &s->mod, &s->table,
-                         &s->w, &s->old_k, &s->old_v, &s->text_k, &s->text_v};
+    lti_tensor *all[] = {&s->x,   &s->h,     &s->lin, &s->q,     &s->k,     &s->v,      &s->wide,
+                         &s->mod, &s->table, &s->w,   &s->old_k, &s->old_v, &s->text_k, &s->text_v};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) drop(b, *all[i]);
     for (int i = 0; i < 6; i++) lti_pack_free(b->d, &s->square[i]);
     lti_pack_free(b->d, &s->ffn0);

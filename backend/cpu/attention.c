@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * backend/cpu/attention.c - attention over spans: who computes what, and in which memory.
  *
- * Work items are (head, group of query tiles); a thread takes items one by one. For an item, keys and
- * values are packed block by block (LTI_CPU_KEY_BLOCK rows, across span borders) and every tile of
- * the group meets the block while it lies in the cache:
+ * Work items are (head, group of query tiles); a thread takes items one by one. For an item, keys
+ * and values are packed block by block (LTI_CPU_KEY_BLOCK rows, across span borders) and every tile
+ * of the group meets the block while it lies in the cache:
  *     for block: pack K, V;  for tile: S = QK^T, online softmax, O += PV
  * A group's queries and running outputs (GROUP_BYTES) and a block's K and V share the L2 cache.
  * bf16 dot products are used when q and all spans are bf16, else everything is computed in f32.
@@ -125,13 +125,21 @@ static void start_tiles(const plan *p, const group *g) {
 static lti_cpu_attn_tile tile_of(const plan *p, const group *g, int64_t t) {
     const int64_t m0 = (g->tile0 + t) * p->k->tile, left = p->M - m0;
     float *ml = g->ml + (size_t)t * 3 * p->ml;
-    return (lti_cpu_attn_tile){
-        .q = g->q + (size_t)t * p->q, .k = g->kb, .v = g->vb, .s = g->s, .p = g->p,
-        .m = ml,
-        .l = ml + p->ml, .fade = ml + 2 * p->ml, .o = g->o + (size_t)t * p->o, .hd = p->hd,
-        .nq = left < p->k->tile ? left : p->k->tile,
-        .scale = p->a->scale * 1.4426950408889634f,
-        .bias = p->a->bias ? p->a->bias + (g->head * p->M + m0) * p->N : NULL, .bias_stride = p->N};
+    return (lti_cpu_attn_tile){.q = g->q + (size_t)t * p->q,
+                               .k = g->kb,
+                               .v = g->vb,
+                               .s = g->s,
+                               .p = g->p,
+                               .m = ml,
+                               .l = ml + p->ml,
+                               .fade = ml + 2 * p->ml,
+                               .o = g->o + (size_t)t * p->o,
+                               .hd = p->hd,
+                               .nq = left < p->k->tile ? left : p->k->tile,
+                               .scale = p->a->scale * 1.4426950408889634f,
+                               .bias =
+                                   p->a->bias ? p->a->bias + (g->head * p->M + m0) * p->N : NULL,
+                               .bias_stride = p->N};
 }
 
 static void run_group(const plan *p, const group *g) {

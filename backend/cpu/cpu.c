@@ -7,7 +7,6 @@
 #include "base/error.h"
 
 #include <omp.h>
-#include <stdio.h>
 
 /* Below this much work (elements) a team costs more than it gives: a fork and join is some
  * microseconds, an element is a fraction of a nanosecond. */

@@ -36,7 +36,7 @@ typedef struct lti_cpu_row_args {
     int64_t mod_stride, rows; /* norm_mod, gated_add */
     const float *table;       /* rope: [M, hd/2, 2], or NULL */
     int64_t hd;
-    float eps, c;             /* c: sqrt(C) of chan_norm */
+    float eps, c; /* c: sqrt(C) of chan_norm */
     lti_act act;
 } lti_cpu_row_args;
 
@@ -44,7 +44,7 @@ typedef void lti_cpu_row_fn(const lti_cpu_row_args *a, int64_t r0, int64_t r1);
 
 typedef struct lti_cpu_rows {
     lti_cpu_row_fn *norm_mod, *layer_norm, *rms_norm, *chan_norm, *rope, *norm_rope, *gated_add;
-    lti_cpu_row_fn *lincomb;                        /* a row is a frame */
+    lti_cpu_row_fn *lincomb;                            /* a row is a frame */
     lti_cpu_row_fn *unary, *add, *mul, *cast, *to_rgb8; /* a row is one element */
 } lti_cpu_rows;
 
@@ -53,19 +53,19 @@ extern const lti_cpu_rows lti_cpu_rows_portable, lti_cpu_rows_avx2, lti_cpu_rows
 /* -- attention kernel: one head, one tile of queries, one block of keys -------------------- */
 /* Dwords: one f32, or a pair of bf16 that is contracted together. Layouts in attention.inc. */
 typedef struct lti_cpu_attn_tile {
-    const float *q;         /* packed queries [hs][tile] dwords */
-    const float *k, *v;     /* packed block of keys and values */
-    float *s;               /* [block keys][tile] scores, scratch */
-    float *p;               /* [block keys / pair][tile] probabilities, scratch; may be s */
-    float *m, *l;           /* [tile] running maximum (log2 domain) and sum */
-    float *fade;            /* [tile] scratch: exp2(old m - new m) */
-    float *o;               /* [hd padded to rows][tile] running output, transposed */
-    int64_t hd, nk;         /* nk: keys in this block */
-    int64_t nq;             /* queries in this tile, 1..tile */
-    float scale;            /* scale * log2 e */
-    const float *bias;      /* first query and key of this tile and block, or NULL */
-    int64_t bias_stride;    /* between queries */
-    bool first;             /* no block came before */
+    const float *q;      /* packed queries [hs][tile] dwords */
+    const float *k, *v;  /* packed block of keys and values */
+    float *s;            /* [block keys][tile] scores, scratch */
+    float *p;            /* [block keys / pair][tile] probabilities, scratch; may be s */
+    float *m, *l;        /* [tile] running maximum (log2 domain) and sum */
+    float *fade;         /* [tile] scratch: exp2(old m - new m) */
+    float *o;            /* [hd padded to rows][tile] running output, transposed */
+    int64_t hd, nk;      /* nk: keys in this block */
+    int64_t nq;          /* queries in this tile, 1..tile */
+    float scale;         /* scale * log2 e */
+    const float *bias;   /* first query and key of this tile and block, or NULL */
+    int64_t bias_stride; /* between queries */
+    bool first;          /* no block came before */
 } lti_cpu_attn_tile;
 
 typedef struct lti_cpu_attn_kernel {

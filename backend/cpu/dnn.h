@@ -14,8 +14,8 @@
 #if DNNL_VERSION_MAJOR >= 3
 typedef const_dnnl_memory_desc_t dnn_cmd;
 typedef dnnl_memory_desc_t dnn_md; /* owned */
-static inline dnnl_status_t dnn_md_make(dnn_md *md, int n, const int64_t *dims,
-                                        dnnl_data_type_t t, dnnl_format_tag_t tag) {
+static inline dnnl_status_t dnn_md_make(dnn_md *md, int n, const int64_t *dims, dnnl_data_type_t t,
+                                        dnnl_format_tag_t tag) {
     dnnl_dims_t d = {0};
     for (int i = 0; i < n; i++) d[i] = dims[i];
     return dnnl_memory_desc_create_with_tag(md, n, d, t, tag);
@@ -31,8 +31,8 @@ static inline void dnn_md_free(dnn_md *md) {
 #else
 typedef const dnnl_memory_desc_t *dnn_cmd;
 typedef dnnl_memory_desc_t dnn_md;
-static inline dnnl_status_t dnn_md_make(dnn_md *md, int n, const int64_t *dims,
-                                        dnnl_data_type_t t, dnnl_format_tag_t tag) {
+static inline dnnl_status_t dnn_md_make(dnn_md *md, int n, const int64_t *dims, dnnl_data_type_t t,
+                                        dnnl_format_tag_t tag) {
     dnnl_dims_t d = {0};
     for (int i = 0; i < n; i++) d[i] = dims[i];
     return dnnl_memory_desc_init_by_tag(md, n, d, t, tag);

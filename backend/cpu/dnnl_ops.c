@@ -5,11 +5,11 @@
  * destination. What does not fit is converted through scratch: [primitive's | x | out].
  * Bias, activation and `add` are inside the primitive (in f32, before the one rounding), except
  * `add` into bf16 with f32 weights, which is added when the f32 result is rounded.
- * Measured: oneDNN picks brgemm/brgconv kernels, bf16 and f32, for every channel count of the models
- * (3, 16, 32, 64, 96, 192, 384) and all kernel shapes used: no padding or rewriting is needed.
+ * Measured: oneDNN picks brgemm/brgconv kernels, bf16 and f32, for every channel count of the
+ * models (3, 16, 32, 64, 96, 192, 384) and all kernel shapes used: nothing needs padding.
  * Pitfall: a convolution's loop order is oneDNN's choice and may depend on the team size. Almost
- * always the sums are the same bit for bit; seen to differ in the last bit for 384 -> 96 channels at
- * 24x20 with 3 threads. Linear was equal for every shape and team tried (1 to 16). */
+ * always the sums are the same bit for bit; seen to differ in the last bit for 384 -> 96 channels
+ * at 24x20 with 3 threads. Linear was equal for every shape and team tried (1 to 16). */
 #include "backend/cpu/dnnl_plan.h"
 #include "backend/cpu/ops.h"
 

@@ -13,7 +13,8 @@
  *
  * Pitfalls. Setting a data handle on a memory object with a padded layout writes the padding, which
  * would be a race on shared weights: weight memory objects are made once, only plain activations
- * are re-pointed. Weight memory has its own engine handle: it may outlive the dev that packed it. */
+ * are re-pointed. Weight memory has its own engine handle: it may outlive the dev that
+ * packed it. */
 #include "backend/cpu/dnnl_plan.h"
 #include "backend/cpu/ops.h"
 #include "base/error.h"
@@ -21,7 +22,6 @@
 #include <omp.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdio.h>
 
 enum {
     MAX_LAYOUTS = 8,
@@ -61,7 +61,8 @@ lt_status lti_cpu_plans_open(lti_dev *d, lti_cpu_plans **out, lt_error *err) {
     if (dnnl_engine_create(&p->engine, dnnl_cpu, 0) != dnnl_success ||
         dnnl_stream_create(&p->stream, p->engine, dnnl_stream_default_flags) != dnnl_success) {
         lti_cpu_plans_close(&p);
-        return lti_fail(err, LT_EDEVICE, "backend cpu: oneDNN has no CPU engine here; use --backend ref");
+        return lti_fail(err, LT_EDEVICE,
+                        "backend cpu: oneDNN has no CPU engine here; use --backend ref");
     }
     *out = p;
     return LT_OK;
@@ -105,7 +106,9 @@ static dnnl_status_t make_attr(const lti_cpu_plan_key *k, dnnl_primitive_attr_t 
     return s;
 }
 
-typedef struct shapes { dnn_md src, w, bias, dst; } shapes;
+typedef struct shapes {
+    dnn_md src, w, bias, dst;
+} shapes;
 
 /* Descriptors of a plan; the weights' layout is left to oneDNN. */
 static dnnl_status_t make_shapes(const lti_cpu_plan_key *k, shapes *s) {
@@ -141,8 +144,8 @@ static dnnl_status_t make_pd(dnnl_engine_t engine, const lti_cpu_plan_key *k,
             e = dnn_matmul(pd, engine, dnn_md_ref(&s.src), dnn_md_ref(&s.w), bias,
                            dnn_md_ref(&s.dst), attr);
         else
-            e = dnn_conv(pd, engine, dnn_md_ref(&s.src), dnn_md_ref(&s.w), bias,
-                         dnn_md_ref(&s.dst), k->n + 11, k->n + 14, k->n + 17, attr);
+            e = dnn_conv(pd, engine, dnn_md_ref(&s.src), dnn_md_ref(&s.w), bias, dnn_md_ref(&s.dst),
+                         k->n + 11, k->n + 14, k->n + 17, attr);
     }
     if (attr) dnnl_primitive_attr_destroy(attr);
     dnn_md_free(&s.src);

@@ -19,7 +19,7 @@ typedef struct lti_cpu_plan_key {
 typedef struct lti_cpu_plan {
     lti_cpu_plan_key key;
     dnnl_primitive_t prim;
-    dnn_md weights;             /* the layout it wants */
+    dnn_md weights;              /* the layout it wants */
     dnnl_memory_t src, dst, tmp; /* re-pointed at every call */
     size_t tmp_bytes;
     int team; /* threads it was made for */

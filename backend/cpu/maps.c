@@ -55,8 +55,8 @@ void lti_cpu_patchify(lti_dev *d, const lti_tensor *x, const lti_tensor *out) {
             for (int64_t ph = 0; ph < 2; ph++) {
                 const float *line = px + ((f * C + c) * h + y + ph) * w;
                 for (int64_t t = 0; t < w; t++)
-                    set(out->data, out->dtype, (fy * (w / 2) + t / 2) * 4 * C + c * 4 + ph * 2 + t % 2,
-                        line[t]);
+                    set(out->data, out->dtype,
+                        (fy * (w / 2) + t / 2) * 4 * C + c * 4 + ph * 2 + t % 2, line[t]);
             }
     }
 }

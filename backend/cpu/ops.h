@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * backend/cpu/ops.h - prototypes of the ops in the table; see backend/backend.h for what they do. */
+ * backend/cpu/ops.h - prototypes of the ops in the table; backend/backend.h says what they do. */
 #ifndef LT_BACKEND_CPU_OPS_H
 #define LT_BACKEND_CPU_OPS_H
 #include "backend/cpu/cpu.h"
