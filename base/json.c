@@ -9,6 +9,8 @@
 #include "base/filemap.h"
 #include <limits.h>
 #include <math.h>
+#include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 static bool is_space(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
@@ -75,4 +77,76 @@ int lti_json_nums(const cJSON *obj, const char *key, double *out, int cap) {
         out[n] = e->valuedouble;
     }
     return n;
+}
+
+/* The value of a key, NULL when absent or null (as exported configs write "not set"). */
+static const cJSON *setting(const cJSON *obj, const char *key) {
+    const cJSON *v = item(obj, key);
+    return cJSON_IsNull(v) ? NULL : v;
+}
+
+static lt_status refuse(const cJSON *v, const char *file, const char *key, const char *expected,
+                        lt_error *err) {
+    char *found = cJSON_PrintUnformatted(v);
+    lti_fail(err, LT_EFORMAT, "%s: %s is %.60s, expected %s; correct the file", file, key,
+             found ? found : "?", expected);
+    cJSON_free(found);
+    return LT_EFORMAT;
+}
+
+lt_status lti_json_read_int(const cJSON *obj, const char *file, const char *key, int lo, int hi,
+                            int *io, lt_error *err) {
+    const cJSON *v = setting(obj, key);
+    char expected[64];
+    if (!v) return LT_OK;
+    double d = cJSON_IsNumber(v) ? v->valuedouble : NAN;
+    if (d >= lo && d <= hi && d == floor(d)) {
+        *io = (int)d;
+        return LT_OK;
+    }
+    snprintf(expected, sizeof expected, "a whole number from %d to %d", lo, hi);
+    return refuse(v, file, key, expected, err);
+}
+
+lt_status lti_json_read_num(const cJSON *obj, const char *file, const char *key, double lo,
+                            double hi, double *io, lt_error *err) {
+    const cJSON *v = setting(obj, key);
+    char expected[64];
+    if (!v) return LT_OK;
+    if (cJSON_IsNumber(v) && v->valuedouble >= lo && v->valuedouble <= hi) {
+        *io = v->valuedouble;
+        return LT_OK;
+    }
+    snprintf(expected, sizeof expected, "a number from %g to %g", lo, hi);
+    return refuse(v, file, key, expected, err);
+}
+
+lt_status lti_json_read_word(const cJSON *obj, const char *file, const char *key,
+                             const char *const *words, int n, int *io, lt_error *err) {
+    const cJSON *v = setting(obj, key);
+    char expected[128] = "";
+    if (!v) return LT_OK;
+    for (int i = 0; i < n; i++) {
+        if (cJSON_IsString(v) && strcmp(v->valuestring, words[i]) == 0) {
+            *io = i;
+            return LT_OK;
+        }
+        size_t at = strlen(expected);
+        snprintf(expected + at, sizeof expected - at, "%s%s", i ? " or " : "", words[i]);
+    }
+    return refuse(v, file, key, expected, err);
+}
+
+lt_status lti_json_read_list(const cJSON *obj, const char *file, const char *key, double *list,
+                             int cap, int *n, lt_error *err) {
+    const cJSON *v = setting(obj, key);
+    char expected[64];
+    if (!v) return LT_OK;
+    int found = lti_json_nums(obj, key, list, cap);
+    if (found > 0) {
+        *n = found;
+        return LT_OK;
+    }
+    snprintf(expected, sizeof expected, "a list of 1 to %d numbers", cap);
+    return refuse(v, file, key, expected, err);
 }

@@ -24,4 +24,18 @@ const char *lti_json_str(const cJSON *obj, const char *key, const char *dflt);
  * numbers. */
 int lti_json_nums(const cJSON *obj, const char *key, double *out, int cap);
 
+/* Settings, where a wrong value must not pass for a missing one. An absent or null key leaves *io
+ * alone; a value of another type or outside lo..hi is an LT_EFORMAT that names file, key, found and
+ * expected. */
+lt_status lti_json_read_int(const cJSON *obj, const char *file, const char *key, int lo, int hi,
+                            int *io, lt_error *err);
+lt_status lti_json_read_num(const cJSON *obj, const char *file, const char *key, double lo,
+                            double hi, double *io, lt_error *err);
+/* One of n words; *io is its index. */
+lt_status lti_json_read_word(const cJSON *obj, const char *file, const char *key,
+                             const char *const *words, int n, int *io, lt_error *err);
+/* 1 to cap numbers into list and *n. */
+lt_status lti_json_read_list(const cJSON *obj, const char *file, const char *key, double *list,
+                             int cap, int *n, lt_error *err);
+
 #endif

@@ -130,8 +130,9 @@ void cli_add_u64(cJSON *o, const char *key, uint64_t v);        /* exact, not a 
 
 /* The folder of -m, or the model in the box: beside the program, or ./models. NULL: none. */
 const char *cli_model_dir(const cli *c, char *buf, size_t size);
-/* Opens the engine of the options; returns -1, or an exit code after printing the error. */
-int cli_open_engine(const cli *c, lt_engine **engine);
+/* Opens the engine of the options with these lt_part bits (0: all); returns -1, or an exit code
+ * after printing the error. */
+int cli_open_engine(const cli *c, int parts, lt_engine **engine);
 /* mode, timesteps, shift, chunk, window, sink, policy. The same result. */
 int cli_stream_params(const cli *c, const lt_model_info *model, lt_stream_params *p);
 /* Freed with free; -1, or an exit code after printing the error. */

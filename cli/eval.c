@@ -43,7 +43,7 @@ static int run_eval(cli *c) {
     int code = check(c);
     if (code >= 0) return code;
     lt_engine *engine = NULL;
-    if ((code = cli_open_engine(c, &engine)) >= 0) return code;
+    if ((code = cli_open_engine(c, lt_eval_needs(c->arg[0]), &engine)) >= 0) return code;
     lt_model_info model;
     lt_engine_model(engine, &model, sizeof model);
     lt_stream_params sp;

@@ -295,7 +295,7 @@ static int run_job(job *j) {
     cli *c = j->c;
     int code = cli_read_prompt(c, &j->prompt);
     if (code < 0) code = pick_seed(j);
-    if (code < 0) code = cli_open_engine(c, &j->engine);
+    if (code < 0) code = cli_open_engine(c, 0, &j->engine);
     if (code >= 0) return code;
     lt_engine_model(j->engine, &j->model, sizeof j->model);
     if ((code = plan_length(j)) >= 0) return code;

@@ -28,7 +28,7 @@ const char *cli_model_dir(const cli *c, char *buf, size_t size) {
     return is_model("models") ? "models" : NULL;
 }
 
-int cli_open_engine(const cli *c, lt_engine **engine) {
+int cli_open_engine(const cli *c, int parts, lt_engine **engine) {
     char dir[PATH_MAX];
     static const char *const backend[] = {"auto", "ref", "cpu"};
     static const int dtype[] = {LT_DTYPE_F32, LT_DTYPE_BF16};
@@ -42,8 +42,8 @@ int cli_open_engine(const cli *c, lt_engine **engine) {
     p.backend = backend[c->opt[OPT_BACKEND].i];
     p.dtype = cli_given(c, OPT_DTYPE) ? dtype[c->opt[OPT_DTYPE].i] : LT_DTYPE_AUTO;
     p.threads = (int32_t)c->opt[OPT_THREADS].i;
-    const bool parts = p.dit_path && p.text_path && p.vae_path && p.tokenizer_path;
-    if (!p.model_dir && !parts)
+    p.parts = parts;
+    if (!p.model_dir && !p.dit_path && !p.text_path && !p.vae_path)
         return cli_usage_error(c, "no model: there is no models folder beside the program or here; "
                                   "give one with -m DIR");
     lt_error err = {0};

@@ -27,7 +27,7 @@ typedef struct row {
 } row;
 
 #define LATER_MARK "; not in this version: "
-#define SIDE 16384
+#define SIDE 8192
 #define MODELS "the model's"
 
 static const row table[OPT_COUNT] = {
@@ -60,10 +60,10 @@ static const row table[OPT_COUNT] = {
                        "the steps themselves, before the shift: 1000,750,500,250"},
     [OPT_FLOW_SHIFT] = {"flow-shift", 0, NUM, GEN | EVAL, "F", 0.01, 100, MODELS,
                         "shift of the noise schedule"},
-    [OPT_CHUNK] = {"chunk", 0, INT, GEN | EVAL, "N", 1, 1024, MODELS, "latent frames per chunk"},
+    [OPT_CHUNK] = {"chunk", 0, INT, GEN | EVAL, "N", 1, 64, MODELS, "latent frames per chunk"},
     [OPT_WINDOW] = {"window", 0, INT, GEN | EVAL, "N", 0, 4096, MODELS,
                     "past latent frames that are seen"},
-    [OPT_SINK] = {"sink", 0, INT, GEN | EVAL, "N", 0, 1024, MODELS, "anchor latent frames"},
+    [OPT_SINK] = {"sink", 0, INT, GEN | EVAL, "N", 0, 4096, MODELS, "anchor latent frames"},
     [OPT_SINK_POLICY] = {"sink-policy", 0, CHOICE, GEN | EVAL, "absolute|slot|realign|none", 0, 0,
                          MODELS, "positions of the anchors" LATER_MARK "deep|ema"},
     [OPT_NO_REGISTERS] = {"no-registers", 0, FLAG, GEN, NULL, 0, 0, NULL,

@@ -10,6 +10,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#define HEAD_DIM_MAX 1024 /* of the attention ops */
+
+static const char config[] = "transformer/config.json";
+
 /* Every name a block may have, after "blocks.N.". */
 static const char *const block_names[] = {
     "modulation",
@@ -132,16 +136,26 @@ static lt_status extent(const lti_weights *w, const char *name, int rank, int ax
 
 static lt_status infer_heads(const lti_weights *w, const cJSON *json, lti_dit_config *c,
                              lt_error *err) {
-    int heads = lti_json_int(json, "num_heads", lti_json_int(json, "num_attention_heads", 0));
-    c->head_dim = lti_json_int(json, "attention_head_dim", 0);
+    int heads = 0;
+    LT_TRY(lti_json_read_int(json, config, "num_attention_heads", 1, 65536, &heads, err));
+    LT_TRY(lti_json_read_int(json, config, "num_heads", 1, 65536, &heads, err));
+    LT_TRY(
+        lti_json_read_int(json, config, "attention_head_dim", 2, HEAD_DIM_MAX, &c->head_dim, err));
     if (c->head_dim == 0 && heads > 0) c->head_dim = c->dim / heads;
     if (c->head_dim == 0) c->head_dim = 128;
-    if (c->head_dim < 2 || c->head_dim % 2 || c->dim % c->head_dim)
-        return lti_fail(err, LT_EFORMAT,
-                        "%s: width %d does not split into heads of %d channels (an even divisor); "
-                        "set attention_head_dim in config.json",
-                        lti_weights_path(w), c->dim, c->head_dim);
+    if (c->head_dim < 2 || c->head_dim > HEAD_DIM_MAX || c->head_dim % 2 || c->dim % c->head_dim)
+        return lti_fail(
+            err, LT_EFORMAT,
+            "%s: width %d does not split into heads of %d channels (an even divisor, at "
+            "most 1024); "
+            "set attention_head_dim in config.json",
+            lti_weights_path(w), c->dim, c->head_dim);
     c->n_head = c->dim / c->head_dim;
+    if (heads && heads != c->n_head)
+        return lti_fail(err, LT_EFORMAT,
+                        "%s: %d heads of %d channels do not make the width %d of %s; correct the "
+                        "file",
+                        config, heads, c->head_dim, c->dim, lti_weights_path(w));
     return LT_OK;
 }
 
@@ -171,14 +185,10 @@ lt_status lti_dit_infer(const lti_weights *w, const cJSON *json, lti_dit_config 
                         "%s: time_embedding takes %d inputs, expected even, at most %d",
                         lti_weights_path(w), c->freq_dim, LTI_MAX_FREQ_DIM);
     LT_TRY(infer_heads(w, json, c, err));
-    c->text_len = lti_json_int(json, "text_len", 512);
-    if (c->text_len < 1 || c->text_len > 65536)
-        return lti_fail(err, LT_EFORMAT, "config.json: text_len is %d, expected 1 to 65536",
-                        c->text_len);
-    double eps = lti_json_num(json, "eps", 1e-6);
-    if (!(eps > 0 && eps < 1))
-        return lti_fail(err, LT_EFORMAT, "config.json: eps is %g, expected above 0 and below 1",
-                        eps);
+    c->text_len = 512;
+    LT_TRY(lti_json_read_int(json, config, "text_len", 1, LTI_MAX_TEXT_LEN, &c->text_len, err));
+    double eps = 1e-6;
+    LT_TRY(lti_json_read_num(json, config, "eps", 1e-20, 1, &eps, err));
     c->eps = (float)eps;
     return infer_sinks(w, c, err);
 }

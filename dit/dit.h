@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  * dit/dit.h - the causal Wan diffusion transformer, forward only.
  *
- *   x += gate_sa * self_attn(LN(x)*(1+scale_sa)+shift_sa)   keys/values: [registers|cache|these
- * frames] x += cross_attn(norm3(x), text)                         all text rows, unmasked x +=
- * gate_ffn * ffn(LN(x)*(1+scale_ffn)+shift_ffn) The six vectors are modulation[6,D] + e0[frame]:
- * one timestep per latent frame. Reference: Wan2.1 wan/modules/model.py; Self-Forcing
- * causal_model.py; diffusers transformer_wan.py. */
+ *   x += gate_sa * self_attn(LN(x)*(1+scale_sa)+shift_sa)   over [registers|cache|these frames]
+ *   x += cross_attn(norm3(x), text)                         all text rows, unmasked
+ *   x += gate_ffn * ffn(LN(x)*(1+scale_ffn)+shift_ffn)
+ * The six vectors are modulation[6,D] + e0[frame]: one timestep per latent frame.
+ * Reference: Wan2.1 wan/modules/model.py; Self-Forcing causal_model.py; diffusers
+ * transformer_wan.py. */
 #ifndef LT_DIT_DIT_H
 #define LT_DIT_DIT_H
 #include <stdatomic.h>
@@ -14,6 +15,8 @@
 #include "base/json.h"
 #include "cache/kv.h"
 #include "weights/weights.h"
+
+#define LTI_MAX_TEXT_LEN 65536
 
 typedef struct lti_dit_config {
     int dim, ffn, n_layer, n_head, head_dim, freq_dim;

@@ -86,6 +86,19 @@ static lt_status write_error(const lt_sink *s, const mp4_sink *m, int rc, lt_err
 /* ---- open -------------------------------------------------------------------------------------
  */
 
+/* One metadata entry. Long values (a prompt may have 64 KiB) are cut at a character: libavformat
+ * cannot read back tags that outgrow its moov reserve. */
+static lt_status set_tag(AVFormatContext *oc, const lt_sink_meta *meta, lt_error *err) {
+    enum { MAX_TAG = 4096 };
+    size_t n = strlen(meta->value);
+    if (n > MAX_TAG)
+        for (n = MAX_TAG; n > 0 && ((unsigned char)meta->value[n] & 0xc0) == 0x80;) n--;
+    char *value = av_strndup(meta->value, n);
+    if (!value || av_dict_set(&oc->metadata, meta->key, value, AV_DICT_DONT_STRDUP_VAL) < 0)
+        return lti_oom(err, n);
+    return LT_OK;
+}
+
 static lt_status open_muxer(lt_sink *s, mp4_sink *m, lt_error *err) {
     m->oc = avformat_alloc_context();
     m->pkt = av_packet_alloc();
@@ -102,9 +115,7 @@ static lt_status open_muxer(lt_sink *s, mp4_sink *m, lt_error *err) {
     st->time_base = m->enc->time_base;
     st->avg_frame_rate = m->enc->framerate;
     st->sample_aspect_ratio = m->enc->sample_aspect_ratio;
-    for (int i = 0; i < s->n_meta; i++)
-        if (av_dict_set(&m->oc->metadata, s->meta[i].key, s->meta[i].value, 0) < 0)
-            return lti_oom(err, sizeof *st);
+    for (int i = 0; i < s->n_meta; i++) LT_TRY(set_tag(m->oc, &s->meta[i], err));
     return LT_OK;
 }
 

@@ -18,55 +18,89 @@ void lt_engine_params_init_sized(lt_engine_params *p, size_t size) {
     p->struct_size = size;
 }
 
-static int32_t policy_of(const char *name) {
-    static const char *const names[] = {"none", "absolute", "slot", "realign"};
-    for (int i = 0; i < 4; i++)
-        if (strcmp(name, names[i]) == 0) return LT_SINK_NONE + i;
-    return LT_SINK_DEFAULT;
+static const char defaults_file[] = "longtake.json";
+
+/* The list `key` as timesteps before the shift; *n stays when it is absent. */
+static lt_status read_timesteps(const cJSON *j, const char *key, double shift, double *list, int *n,
+                                lt_error *err) {
+    lti_schedule s;
+    lt_error why = {0};
+    LT_TRY(lti_json_read_list(j, defaults_file, key, list, LTI_MAX_STEPS, n, err));
+    if (*n > 0 && lti_schedule_init(&s, list, *n, shift, &why) < 0)
+        return lti_fail(err, LT_EFORMAT, "%s: %s; correct the file", defaults_file, why.msg);
+    return LT_OK;
+}
+
+/* Name for people; cut to the field between UTF-8 characters. */
+static void read_name(const cJSON *j, char *out, size_t size) {
+    snprintf(out, size, "%s", lti_json_str(j, "name", "wan"));
+    size_t n = strlen(out);
+    if (n + 1 < size) return;
+    while (n > 0 && ((unsigned char)out[n - 1] & 0xC0u) == 0x80u) n--;
+    if (n > 0 && (unsigned char)out[n - 1] >= 0xC0u) out[n - 1] = '\0';
 }
 
 /* Defaults of longtake.json over Self Forcing's own (spec: chunk 3, window 18, no sink, 4 steps).
  */
-static lt_status read_defaults(lt_engine *e, const lti_folder *f, lt_error *err) {
-    static const double self_forcing[] = {1000, 750, 500, 250};
-    const cJSON *j = f->json;
+static lt_status read_defaults(lt_engine *e, const cJSON *j, lt_error *err) {
+    static const char *const modes[] = {"chunk", "rolling"}; /* LT_MODE_CHUNK + i */
+    static const char *const policies[] = {"none", "absolute", "slot", "realign"};
+    const char *f = defaults_file;
     lt_model_info *m = &e->info;
-    m->struct_size = sizeof *m;
-    snprintf(m->name, sizeof m->name, "%s", lti_json_str(j, "name", "wan"));
-    m->width = lti_json_int(j, "width", 832);
-    m->height = lti_json_int(j, "height", 480);
-    m->fps = lti_json_num(j, "fps", 16);
-    m->chunk = lti_json_int(j, "chunk", 3);
-    m->window = lti_json_int(j, "window", 18);
-    m->sink = lti_json_int(j, "sink", 0);
-    m->flow_shift = lti_json_num(j, "flow_shift", 5);
-    m->mode = strcmp(lti_json_str(j, "mode", "chunk"), "rolling") ? LT_MODE_CHUNK : LT_MODE_ROLLING;
-    m->sink_policy = policy_of(lti_json_str(j, "sink_policy", "absolute"));
-    m->size_multiple = 16;
-    m->n_step = lti_json_nums(j, "timesteps", m->timesteps, LTI_MAX_STEPS);
-    if (m->n_step <= 0) {
-        m->n_step = 4;
-        memcpy(m->timesteps, self_forcing, sizeof self_forcing);
-    }
-    e->n_first = lti_json_nums(j, "timesteps_first", e->first, LTI_MAX_STEPS);
-    if (e->n_first < 0) e->n_first = 0;
-    if (m->sink_policy == LT_SINK_DEFAULT || !(m->fps > 0 && m->fps <= 240))
+    *m = (lt_model_info){.struct_size = sizeof *m,
+                         .width = 832,
+                         .height = 480,
+                         .fps = 16,
+                         .chunk = 3,
+                         .window = 18,
+                         .n_step = 4,
+                         .timesteps = {1000, 750, 500, 250},
+                         .flow_shift = 5,
+                         .text_len = 512,
+                         .latent_channels = 16,
+                         .size_multiple = 16};
+    int mode = 0, policy = 1;
+    read_name(j, m->name, sizeof m->name);
+    LT_TRY(lti_json_read_int(j, f, "width", m->size_multiple, LTI_MAX_SIDE, &m->width, err));
+    LT_TRY(lti_json_read_int(j, f, "height", m->size_multiple, LTI_MAX_SIDE, &m->height, err));
+    if (m->width % m->size_multiple || m->height % m->size_multiple)
         return lti_fail(err, LT_EFORMAT,
-                        "longtake.json: sink_policy must be none, absolute, slot or "
-                        "realign and fps in (0, 240]; correct the file");
-    lti_schedule s;
-    return e->n_first ? lti_schedule_init(&s, e->first, e->n_first, m->flow_shift, err) : LT_OK;
+                        "%s: %dx%d pixels, expected multiples of %d; correct the file", f, m->width,
+                        m->height, m->size_multiple);
+    LT_TRY(lti_json_read_num(j, f, "fps", 0.01, 240, &m->fps, err));
+    LT_TRY(lti_json_read_int(j, f, "chunk", 1, LTI_MAX_CHUNK, &m->chunk, err));
+    LT_TRY(lti_json_read_int(j, f, "window", 0, LTI_MAX_CACHED, &m->window, err));
+    LT_TRY(lti_json_read_int(j, f, "sink", 0, LTI_MAX_CACHED, &m->sink, err));
+    LT_TRY(lti_json_read_num(j, f, "flow_shift", 0.01, 100, &m->flow_shift, err));
+    LT_TRY(lti_json_read_word(j, f, "mode", modes, 2, &mode, err));
+    LT_TRY(lti_json_read_word(j, f, "sink_policy", policies, 4, &policy, err));
+    m->mode = LT_MODE_CHUNK + mode;
+    m->sink_policy = LT_SINK_NONE + policy;
+    LT_TRY(read_timesteps(j, "timesteps", m->flow_shift, m->timesteps, &m->n_step, err));
+    return read_timesteps(j, "timesteps_first", m->flow_shift, e->first, &e->n_first, err);
+}
+
+/* Rows of text the diffusion model reads: its config says so; ours may only repeat it. */
+static lt_status read_text_len(lt_engine *e, const lti_folder *f, lt_error *err) {
+    int *n = &e->info.text_len, ours;
+    LT_TRY(lti_json_read_int(f->dit_json, "transformer/config.json", "text_len", 1,
+                             LTI_MAX_TEXT_LEN, n, err));
+    ours = *n;
+    LT_TRY(lti_json_read_int(f->json, defaults_file, "text_len", 1, LTI_MAX_TEXT_LEN, &ours, err));
+    if (ours == *n) return LT_OK;
+    return lti_fail(err, LT_EFORMAT,
+                    "%s: text_len is %d, but the diffusion model's config.json says %d; correct "
+                    "one of them",
+                    defaults_file, ours, *n);
 }
 
 static lt_status open_parts(lt_engine *e, const lti_folder *f, int parts, lt_error *err) {
     lt_model_info *m = &e->info;
-    m->text_len = lti_json_int(f->json, "text_len", lti_json_int(f->dit_json, "text_len", 512));
-    m->latent_channels = 16;
+    LT_TRY(read_text_len(e, f, err));
     if (parts & LT_PART_DIT) {
         LT_TRY(lti_weights_open(f->dit, LTI_PART_DIT, &e->w_dit, err));
         LT_TRY(lti_dit_open(e->dev, e->w_dit, f->dit_json, e->compute, &e->dit, err));
         const lti_dit_config *c = lti_dit_get_config(e->dit);
-        m->text_len = c->text_len;
         m->latent_channels = c->in_ch;
         m->dit_params = c->n_param;
     }
@@ -118,7 +152,7 @@ static lt_status engine_init(lt_engine *e, const lt_engine_params *p, lt_error *
         p->dtype == LT_DTYPE_F32 || (p->dtype == LT_DTYPE_AUTO && ref) ? LTI_F32 : LTI_BF16;
     lti_folder f;
     LT_TRY(lti_folder_open(p, parts, &f, err));
-    lt_status st = read_defaults(e, &f, err);
+    lt_status st = read_defaults(e, f.json, err);
     if (st >= 0) st = open_parts(e, &f, parts, err);
     if (st >= 0) st = check_fit(e, err);
     lti_folder_close(&f);
@@ -157,9 +191,9 @@ void lt_engine_close(lt_engine **pe) {
 }
 
 void lt_engine_model(const lt_engine *e, lt_model_info *info, size_t size) {
-    if (size > sizeof *info) size = sizeof *info;
-    memcpy(info, &e->info, size);
-    info->struct_size = size;
+    lt_model_info i = e->info;
+    i.struct_size = size;
+    memcpy(info, &i, size < sizeof i ? size : sizeof i);
 }
 
 lt_status lti_engine_dev(const lt_engine *e, int n_threads, lti_dev **out, lt_error *err) {

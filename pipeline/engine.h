@@ -9,6 +9,9 @@
 #include "text/text.h"
 #include "vae/vae.h"
 
+#define LTI_MAX_SIDE 8192   /* pixels */
+#define LTI_MAX_CACHED 4096 /* latent frames of window, and of anchors */
+
 struct lt_engine {
     lti_dev *dev;            /* packs the weights; streams open their own */
     char *backend, *disable; /* as asked for; disable may be NULL */
@@ -35,6 +38,8 @@ typedef struct lti_plan {
     double timesteps[LTI_MAX_STEPS];
     double shift;
 } lti_plan;
+/* *full = p over the defaults, also when p's struct is an older, shorter one or NULL. */
+void lti_stream_params_read(lt_stream_params *full, const lt_stream_params *p);
 lt_status lti_plan_make(const lt_engine *e, const lt_stream_params *p, lti_plan *out,
                         lt_error *err);
 

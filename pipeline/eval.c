@@ -12,6 +12,7 @@
 #include "pipeline/engine.h"
 
 #define MAX_LATENT_FRAMES 4096
+#define MAX_LATENT_SIDE (LTI_MAX_SIDE / 8)
 
 typedef struct eval_run {
     lt_engine *e;
@@ -57,12 +58,14 @@ static lt_status latents(eval_run *r, const char *name, int multiple, lti_tensor
     int64_t c = r->e->vae ? lti_vae_channels(r->e->vae) : r->e->info.latent_channels;
     LT_TRY(input(r, name, 4, (const int64_t[]){-1, c, -1, -1}, out));
     if (out->n[0] < 1 || out->n[0] > MAX_LATENT_FRAMES || out->n[2] < 1 || out->n[3] < 1 ||
-        out->n[2] > 1024 || out->n[3] > 1024 || out->n[2] % multiple || out->n[3] % multiple)
+        out->n[2] > MAX_LATENT_SIDE || out->n[3] > MAX_LATENT_SIDE || out->n[2] % multiple ||
+        out->n[3] % multiple)
         return lti_fail(r->err, LT_EINVAL,
                         "%s: '%s' is [%lld,%lld,%lld,%lld], expected 1 to %d frames "
-                        "and sides that divide by %d",
+                        "and sides up to %d that divide by %d",
                         r->p->in, name, (long long)out->n[0], (long long)out->n[1],
-                        (long long)out->n[2], (long long)out->n[3], MAX_LATENT_FRAMES, multiple);
+                        (long long)out->n[2], (long long)out->n[3], MAX_LATENT_FRAMES,
+                        MAX_LATENT_SIDE, multiple);
     return LT_OK;
 }
 
@@ -140,10 +143,9 @@ static lt_status run_take(eval_run *r, const lti_take_config *c, const float *te
 
 static lt_status eval_rollout(eval_run *r) {
     lti_tensor noise, text, again = {0}, out;
-    lt_stream_params dflt;
-    lt_stream_params_init(&dflt);
-    lt_stream_params sp = r->p->stream ? *r->p->stream : dflt;
+    lt_stream_params sp;
     lti_plan plan;
+    lti_stream_params_read(&sp, r->p->stream);
     LT_TRY(latents(r, "noise", 2, &noise));
     LT_TRY(text_rows(r, &text));
     sp.width = (int32_t)noise.n[3] * 8;

@@ -45,15 +45,34 @@ static lt_status find_part(const char *override, const char *dir, const char *co
     return LT_OK;
 }
 
-/* config.json next to the weights: inside the part's folder, or beside its file. */
-static lt_status part_json(const char *part, cJSON **out, lt_error *err) {
-    struct stat st;
-    if (!part || stat(part, &st) != 0 || !S_ISDIR(st.st_mode)) return LT_OK;
-    char *path = join(part, "config.json");
-    if (!path) return lti_oom(err, strlen(part));
+/* One json object; *out NULL when there is no such file. Frees path, which may be NULL. */
+static lt_status load_object(char *path, cJSON **out, lt_error *err) {
+    if (!path) return lti_oom(err, 64);
     lt_status s = lti_json_load(path, MAX_JSON, out, err);
+    if (s == LT_OK && *out && !cJSON_IsObject(*out)) {
+        cJSON_Delete(*out);
+        *out = NULL;
+        s = lti_fail(err, LT_EFORMAT, "%s: holds no json object, expected {...}", path);
+    }
     free(path);
     return s;
+}
+
+/* config.json of a part: in its folder or beside its file, else the model folder's own (a component
+ * file given on its own is of the same build). */
+static lt_status part_json(const char *part, const char *dir, const char *sub, cJSON **out,
+                           lt_error *err) {
+    struct stat st;
+    if (!part || stat(part, &st) != 0) return LT_OK;
+    const char *slash = strrchr(part, '/');
+    int n = S_ISDIR(st.st_mode) ? (int)strlen(part) : slash ? (int)(slash - part) : 0;
+    char *beside = NULL, *own = NULL;
+    if (asprintf(&beside, "%.*s/config.json", n ? n : 1, n ? part : slash ? "/" : ".") < 0)
+        return lti_oom(err, strlen(part));
+    LT_TRY(load_object(beside, out, err));
+    if (*out || !dir) return LT_OK;
+    if (asprintf(&own, "%s/%s/config.json", dir, sub) < 0) return lti_oom(err, strlen(dir));
+    return load_object(own, out, err);
 }
 
 static lt_status require(bool wanted, const char *path, const char *dir, const char *what,
@@ -89,16 +108,10 @@ static lt_status find_all(const lt_engine_params *p, int parts, lti_folder *f, l
 }
 
 static lt_status read_json(const char *dir, lti_folder *f, lt_error *err) {
-    if (dir) {
-        char *path = join(dir, "longtake.json");
-        if (!path) return lti_oom(err, strlen(dir));
-        lt_status s = lti_json_load(path, MAX_JSON, &f->json, err);
-        free(path);
-        LT_TRY(s);
-    }
-    LT_TRY(part_json(f->dit, &f->dit_json, err));
-    LT_TRY(part_json(f->text, &f->text_json, err));
-    return part_json(f->vae, &f->vae_json, err);
+    if (dir) LT_TRY(load_object(join(dir, "longtake.json"), &f->json, err));
+    LT_TRY(part_json(f->dit, dir, "transformer", &f->dit_json, err));
+    LT_TRY(part_json(f->text, dir, "text_encoder", &f->text_json, err));
+    return part_json(f->vae, dir, "vae", &f->vae_json, err);
 }
 
 lt_status lti_folder_open(const lt_engine_params *p, int parts, lti_folder *out, lt_error *err) {

@@ -3,9 +3,8 @@
  * payload.
  *
  * folder: {"path","name","parts":{"transformer":{...},...},"missing":[...],"defaults":{...}}
- * part, file:
- * {"path","tensors","params","bytes","dtypes":{"BF16":n,...},"list":[{name,dtype,shape}]} `list` is
- * given for single files only. */
+ * part, file: {"path","tensors","params","bytes","dtypes":{"BF16":n,...},
+ *              "list":[{name,dtype,shape}]}; `list` is given for single files only. */
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>

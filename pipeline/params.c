@@ -7,7 +7,6 @@
 #include "base/error.h"
 #include "pipeline/engine.h"
 
-#define MAX_SIDE 8192
 #define MAX_FRAMES ((int64_t)1 << 40)
 
 void lt_stream_params_init_sized(lt_stream_params *p, size_t size) {
@@ -17,6 +16,11 @@ void lt_stream_params_init_sized(lt_stream_params *p, size_t size) {
     memcpy(p, &full, size);
 }
 
+void lti_stream_params_read(lt_stream_params *full, const lt_stream_params *p) {
+    lt_stream_params_init(full);
+    if (p) memcpy(full, p, p->struct_size < sizeof *full ? p->struct_size : sizeof *full);
+}
+
 static lt_status in_range(const char *what, int64_t v, int64_t lo, int64_t hi, lt_error *err) {
     if (v >= lo && v <= hi) return LT_OK;
     return lti_fail(err, LT_EINVAL, "%s: %lld, expected %lld to %lld", what, (long long)v,
@@ -24,7 +28,7 @@ static lt_status in_range(const char *what, int64_t v, int64_t lo, int64_t hi, l
 }
 
 static lt_status check_side(const char *what, int v, int multiple, lt_error *err) {
-    LT_TRY(in_range(what, v, multiple, MAX_SIDE, err));
+    LT_TRY(in_range(what, v, multiple, LTI_MAX_SIDE, err));
     if (v % multiple == 0) return LT_OK;
     int down = v / multiple * multiple;
     return lti_fail(err, LT_EINVAL, "%s: %d does not divide by %d; use %d or %d", what, v, multiple,
@@ -47,8 +51,8 @@ static lt_status plan_cache(const lt_engine *e, const lt_stream_params *p, lti_t
     c->window = p->window == LT_UNSET ? m->window : p->window;
     c->sink = policy == LT_SINK_NONE ? 0 : p->sink == LT_UNSET ? m->sink : p->sink;
     LT_TRY(in_range("chunk", c->chunk, 1, LTI_MAX_CHUNK, err));
-    LT_TRY(in_range("window", c->window, 0, 4096, err));
-    LT_TRY(in_range("sink", c->sink, 0, 4096, err));
+    LT_TRY(in_range("window", c->window, 0, LTI_MAX_CACHED, err));
+    LT_TRY(in_range("sink", c->sink, 0, LTI_MAX_CACHED, err));
     c->no_registers = p->no_registers != 0;
     return LT_OK;
 }

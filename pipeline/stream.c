@@ -3,19 +3,21 @@
  *
  * chunk-wise (Self Forcing), for every chunk of `chunk` latent frames:
  *     x = noise
- *     for each level s:  v  = DiT(x, t_s | registers, anchors, window)   one pass, frames see each
- * other x0 = x - sigma_s v x  = (1 - sigma_{s+1}) x0 + sigma_{s+1} noise'  except after the last
- * level DiT(x0, t = 0) writes the chunk's keys and values into the frame cache: the *clean pass*
+ *     for each level s:
+ *         v  = DiT(x, t_s | registers, anchors, window)    one pass, frames see each other
+ *         x0 = x - sigma_s v
+ *         x  = (1 - sigma_{s+1}) x0 + sigma_{s+1} noise'   except after the last level
+ *     DiT(x0, t = 0) writes the chunk's keys and values into the frame cache: the *clean pass*
  *     emit x0
  * rolling (Rolling Forcing): n_step chunks are in flight, each one level cleaner than the next; one
  *     joint pass takes all of them one level down, then the first is finished: clean pass, emit,
- * and pure noise enters at the end. Errors are corrected jointly, at the price of a later first
- * frame.
+ *     and pure noise enters at the end. Errors are corrected jointly, at the price of a later first
+ *     frame.
  *
  * Noise is a function of (seed, latent frame, level): base/rng.h. So chunking, threads and resume
- * do not change it. Pitfalls: the output is the last level's x0, never the clean pass's result.
- * Keys of noisy passes are never cached. The clean pass of the last chunk is skipped: nobody would
- * read it. */
+ * do not change it.
+ * Pitfalls: the output is the last level's x0, never the clean pass's result. Keys of noisy passes
+ * are never cached. The clean pass of the last chunk is skipped: nobody would read it. */
 #include "pipeline/stream.h"
 #include "base/error.h"
 #include "base/rng.h"

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <time.h>
 #include "base/error.h"
+#include "base/memory.h"
 #include "base/thread.h"
 #include "pipeline/engine.h"
 
@@ -93,6 +94,20 @@ static int on_step(void *opaque, int64_t chunk, int step, int n_step) {
     return atomic_load(&s->cancel) || (s->progress && s->progress(s->opaque, &p));
 }
 
+/* Damaged weights give NaN, which would decode to a black video that claims success. */
+static lt_status check_finite(const lt_stream *s, int64_t chunk, const float *latent,
+                              lt_error *err) {
+    const lti_take_config *c = &s->plan.take;
+    int64_t n = (int64_t)c->chunk * s->e->info.latent_channels * c->h * c->w;
+    float sum = 0; /* 0 * x is 0, or NaN for NaN and infinity */
+    for (int64_t i = 0; i < n; i++) sum += 0 * latent[i];
+    if (sum == 0) return LT_OK;
+    return lti_fail(err, LT_EFORMAT,
+                    "generation: the network's output in chunk %lld is not finite; the weights are "
+                    "damaged, or try --dtype f32",
+                    (long long)chunk);
+}
+
 static void *denoise(void *arg) {
     lt_stream *s = arg;
     void *item;
@@ -102,6 +117,7 @@ static void *denoise(void *arg) {
         double start = now();
         lt_status st = lti_take_next(s->take, l->data, &err);
         atomic_store(&s->dit_seconds, atomic_load(&s->dit_seconds) + now() - start);
+        if (st == LT_OK) st = check_finite(s, chunk, l->data, &err);
         if (st < 0) stream_fail(s, &err);
         if (st != LT_OK) break;
         l->chunk = chunk;
@@ -231,7 +247,8 @@ static lt_status open_queues(lt_stream *s, lt_error *err) {
     }
     for (int i = 0; i < s->n_pool; i++) {
         s->pool[i].owner = s;
-        if (!(s->pool[i].rgb = malloc(rgb))) return lti_oom(err, rgb);
+        if (!lti_memory_fits(rgb) || !(s->pool[i].rgb = malloc(rgb))) return lti_oom(err, rgb);
+        memset(s->pool[i].rgb, 0, rgb); /* really taken now, not when the first frame is written */
         lti_queue_ptr_push(&s->free_frames, &s->pool[i]);
     }
     return LT_OK;
@@ -264,8 +281,7 @@ lt_status lt_stream_open(lt_engine *e, const lt_stream_params *params, lt_stream
                          lt_error *err) {
     lt_stream_params p;
     *out = NULL;
-    lt_stream_params_init(&p);
-    memcpy(&p, params, params->struct_size < sizeof p ? params->struct_size : sizeof p);
+    lti_stream_params_read(&p, params);
     lt_stream *s = calloc(1, sizeof *s);
     if (!s) return lti_oom(err, sizeof *s);
     s->e = e;

@@ -21,6 +21,8 @@
 
 #define HEAD_DIM_MAX 1024 /* of the attention ops */
 
+static const char config[] = "text_encoder/config.json";
+
 typedef struct layer {
     lti_packed *q, *k, *v;      /* [inner, dim] */
     lti_packed *o;              /* [dim, inner] */
@@ -125,12 +127,15 @@ static lt_status read_sizes(lti_text *t, const lti_weights *w, const cJSON *json
     t->ffn = gate.n[0];
     t->n_bucket = (int)buckets;
     t->n_layer = lti_weights_layers(w, "blocks.");
-    t->max_distance = lti_json_int(json, "relative_attention_max_distance", 128);
-    t->eps = (float)lti_json_num(json, "layer_norm_epsilon", 1e-6);
-    const char *ffn = lti_json_str(json, "feed_forward_proj", "gated-gelu");
-    if (strcmp(ffn, "gated-gelu"))
-        return lti_fail(err, LT_EUNSUPPORTED,
-                        "%s: feed_forward_proj '%.40s', only gated-gelu is known", path, ffn);
+    t->max_distance = 128;
+    double eps = 1e-6;
+    LT_TRY(lti_json_read_int(json, config, "relative_attention_max_distance", 1, 1 << 20,
+                             &t->max_distance, err));
+    LT_TRY(lti_json_read_num(json, config, "layer_norm_epsilon", 1e-20, 1, &eps, err));
+    t->eps = (float)eps;
+    static const char *const known_ffn[] = {"gated-gelu"};
+    int ffn = 0;
+    LT_TRY(lti_json_read_word(json, config, "feed_forward_proj", known_ffn, 1, &ffn, err));
     if (t->max_distance <= t->n_bucket / 4)
         return lti_fail(err, LT_EFORMAT,
                         "%s: relative_attention_max_distance %d, above %d expected", path,

@@ -12,6 +12,8 @@
 #include "base/error.h"
 #include "vae/graph.h"
 
+#define HEAD_DIM_MAX 1024 /* of the attention ops; the middle attention is one head */
+
 /* What every loading step needs. `level` is log2 of the map's size over the latent's. */
 typedef struct loader {
     lti_dev *d;
@@ -79,7 +81,7 @@ static lt_status load_conv(loader *l, const char *prefix, bool flat, int64_t co,
                         prefix);
     LT_TRY(get(l, prefix, "bias", 1, (const int64_t[]){w.n[0]}, &b));
     *out = lti_pack_conv(l->d, &w, &b, l->vae->dtype, l->err);
-    return *out ? LT_OK : LT_ENOMEM;
+    return *out ? LT_OK : l->err->code;
 }
 
 /* As load_conv for kt = 3, and a slot for the two input frames it has to remember. */
@@ -114,11 +116,15 @@ static lt_status load_qkv_rows(loader *l, lti_tensor w, lti_tensor b, int64_t fi
                                lti_packed **out) {
     lti_tensor wr = lti_rows(w, first, count), br = lti_rows(b, first, count);
     *out = lti_pack_linear(l->d, &wr, &br, l->vae->dtype, l->err);
-    return *out ? LT_OK : LT_ENOMEM;
+    return *out ? LT_OK : l->err->code;
 }
 
 static lt_status load_attn(loader *l, const char *prefix, int64_t c, vae_attn *a) {
     lti_tensor w, b;
+    if (c > HEAD_DIM_MAX)
+        return lti_fail(l->err, LT_EUNSUPPORTED,
+                        "%s: %s is %lld channels wide, at most %d supported",
+                        lti_weights_path(l->w), prefix, (long long)c, HEAD_DIM_MAX);
     LT_TRY(get(l, prefix, "to_qkv.weight", 4, (const int64_t[]){3 * c, c, 1, 1}, &w));
     LT_TRY(get(l, prefix, "to_qkv.bias", 1, (const int64_t[]){3 * c}, &b));
     w = LTI_VIEW(w.data, w.dtype, 3 * c, c);
@@ -193,7 +199,7 @@ static lt_status load_scale(loader *l, const cJSON *json) {
         int ns = lti_json_nums(json, "latents_std", std, VAE_MAX_CHANNELS);
         if (nm != v->z || ns != v->z)
             return lti_fail(l->err, LT_EFORMAT,
-                            "vae config.json: latents_mean and latents_std must hold %d numbers "
+                            "vae/config.json: latents_mean and latents_std must hold %d numbers "
                             "each (the latent channels of %s), found %d and %d",
                             v->z, lti_weights_path(l->w), nm < 0 ? 0 : nm, ns < 0 ? 0 : ns);
     }
@@ -202,7 +208,7 @@ static lt_status load_scale(loader *l, const cJSON *json) {
         v->std[i] = (float)(given ? std[i] : wan_std[i]);
         if (!isfinite(v->mean[i]) || !isfinite(v->std[i]) || v->std[i] <= 0)
             return lti_fail(l->err, LT_EFORMAT,
-                            "vae config.json: channel %d has latents_mean %g and latents_std %g, "
+                            "vae/config.json: channel %d has latents_mean %g and latents_std %g, "
                             "expected finite numbers and a deviation above 0",
                             i, (double)v->mean[i], (double)v->std[i]);
     }
@@ -236,7 +242,8 @@ lt_status lti_vae_open(lti_dev *d, const lti_weights *w, const cJSON *json, lti_
     lti_vae *v = calloc(1, sizeof *v);
     if (!v) return lti_oom(err, sizeof *v);
     v->dtype = compute;
-    loader l = {d, w, v, 0, err};
+    lt_error own = {0}; /* packing tells its status only here */
+    loader l = {d, w, v, 0, err ? err : &own};
     lt_status st = load(&l, json);
     if (st < 0) {
         lti_vae_close(d, &v);

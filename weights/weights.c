@@ -19,6 +19,7 @@
 
 struct lti_weights {
     char *path; /* the file or index that was opened */
+    lti_part part;
     lti_filemap *map;
     int n_map;
     lti_entries list; /* sorted */
@@ -174,6 +175,7 @@ lt_status lti_weights_open(const char *path, lti_part part, lti_weights **out, l
     *out = NULL;
     lti_weights *w = calloc(1, sizeof *w);
     if (!w) return lti_oom(err, sizeof *w);
+    w->part = part;
     lt_status st = open_path(w, path, part, err);
     if (st != LT_OK) {
         lti_weights_close(&w);
@@ -211,6 +213,11 @@ static const char *shape_text(int rank, const int64_t *n, char *buf, size_t size
     return buf;
 }
 
+static bool is_float(lti_dtype t) {
+    return t == LTI_F32 || t == LTI_BF16 || t == LTI_F16 || t == LTI_F64 || t == LTI_F8_E4M3 ||
+           t == LTI_F8_E5M2;
+}
+
 lt_status lti_weights_get(const lti_weights *w, const char *name, int rank, const int64_t *n,
                           lti_tensor *out, lt_error *err) {
     const lti_entry *e = lti_entries_find(&w->list, name);
@@ -228,6 +235,11 @@ lt_status lti_weights_get(const lti_weights *w, const char *name, int rank, cons
                         shape_text(e->t.rank, e->t.n, got, sizeof got),
                         shape_text(rank, n, want, sizeof want));
     }
+    if (w->part != LTI_PART_NONE && !is_float(e->t.dtype))
+        return lti_fail(err, LT_EUNSUPPORTED,
+                        "%s: tensor '%s' is stored as %s, expected a float type (F32, BF16, F16); "
+                        "quantized weights are not supported",
+                        w->path, name, lti_dtype_name(e->t.dtype));
     *out = e->t;
     return LT_OK;
 }

@@ -20,8 +20,9 @@ lt_status lti_weights_open(const char *path, lti_part part, lti_weights **out, l
 void lti_weights_close(lti_weights **w);
 /* NULL when absent. */
 const lti_tensor *lti_weights_find(const lti_weights *w, const char *name);
-/* As find, but absence or a shape other than given (rank + extents, -1 = any) is an LT_EFORMAT that
- * names file, tensor, found and expected. rank -1: any shape. */
+/* As find, but absence, a shape other than given (rank + extents, -1 = any) and, in the parts of a
+ * model, a dtype that is no float are errors that name file, tensor, found and expected. rank -1:
+ * any shape. */
 lt_status lti_weights_get(const lti_weights *w, const char *name, int rank, const int64_t *n,
                           lti_tensor *out, lt_error *err);
 int lti_weights_count(const lti_weights *w);

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* The JSON header; *out is from malloc. */
@@ -79,6 +80,10 @@ static lt_status check_names(const lti_named *list, int n, lt_error *err) {
 
 lt_status lti_safetensors_write(const char *path, const lti_named *list, int n, lt_error *err) {
     char *header, tmp[4096];
+    struct stat st;
+    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) /* rename would put a file in its place */
+        return lti_fail(err, LT_EIO, "%s: is a folder, device or pipe; give the name of a file",
+                        path);
     LT_TRY(check_names(list, n, err));
     LT_TRY(make_header(list, n, &header, err));
     FILE *f = open_beside(path, tmp, sizeof tmp);

@@ -5,6 +5,7 @@
  * sticky error. See cpu.h for the file map and the thread rules. */
 #include "backend/cpu/ops.h"
 #include "base/error.h"
+#include "base/memory.h"
 
 #include <omp.h>
 
@@ -71,7 +72,7 @@ static void cpu_close(lti_dev *d) {
 }
 
 static void *aligned(size_t bytes) {
-    if (bytes > SIZE_MAX / 2) return NULL;
+    if (bytes > SIZE_MAX / 2 || !lti_memory_fits(bytes)) return NULL;
     const size_t rounded = (bytes + 63) & ~(size_t)63;
     return aligned_alloc(64, rounded ? rounded : 64);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * backend/ref/ref.c - the table of the reference backend: host memory, synchronous, one thread. */
 #include "backend/ref/ref.h"
+#include "base/memory.h"
 #include <stdlib.h>
 
 static lt_status ref_open(lti_dev *d, lt_error *err) {
@@ -13,7 +14,7 @@ static void ref_close(lti_dev *d) { (void)d; }
 
 static void *ref_alloc(lti_dev *d, size_t bytes) {
     (void)d;
-    if (bytes > SIZE_MAX / 2) return NULL;
+    if (bytes > SIZE_MAX / 2 || !lti_memory_fits(bytes)) return NULL;
     size_t rounded = (bytes + 63) / 64 * 64;
     void *p = aligned_alloc(64, rounded ? rounded : 64);
     if (p) memset(p, 0, rounded);

@@ -3,12 +3,13 @@
  *
  *   lt_sink_params p; lt_sink_params_init(&p);
  *   p.path = "out.mp4"; p.width = 160; p.height = 96; p.fps_num = 16; p.fps_den = 1;
- *   lt_sink_open(&p, &sink, &err);  lt_sink_write(sink, rgb, chunk_end);  ...  lt_sink_close(&sink,
- * &err);
+ *   lt_sink_open(&p, &sink, &err);
+ *   lt_sink_write(sink, rgb, chunk_end); ...
+ *   lt_sink_close(&sink, &err);
  *
  * The extension picks the sink: .mp4 .mkv (libavcodec H.264 or `codec`), .png with one printf
- * integer
- * (%06d.png), .y4m, .rgb (raw RGB24), "-" (y4m on stdout), "null", "md5" (digest of all RGB bytes).
+ * integer (%06d.png), .y4m, .rgb (raw RGB24), "-" (y4m on stdout), "null", "md5" (digest of all RGB
+ * bytes).
  * MP4 is written as one fragment per chunk into the final name, so that a kill leaves a playable
  * file; close rewrites it as a classic, seekable file and renames it over. One thread per sink. */
 #ifndef LONGTAKE_ENCODE_H

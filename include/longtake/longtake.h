@@ -5,10 +5,15 @@
  *   lt_engine *engine = NULL;
  *   lt_stream *stream = NULL;
  *   lt_engine_params ep; lt_engine_params_init(&ep); ep.model_dir = "models";
- *   lt_stream_params sp; lt_stream_params_init(&sp); sp.prompt = "a red ball ..."; sp.n_frames =
- * 160; if (lt_engine_open(&ep, &engine, &err) == LT_OK && lt_stream_open(engine, &sp, &stream,
- * &err) == LT_OK) { lt_frame f; lt_status st; while ((st = lt_stream_next(stream, &f)) == LT_OK) {
- * use(f.rgb); lt_frame_release(&f); } if (st < 0) fprintf(stderr, "%s\n", lt_stream_error(stream));
+ *   lt_stream_params sp; lt_stream_params_init(&sp);
+ *   sp.prompt = "a red ball ...";
+ *   sp.n_frames = 160;
+ *   if (lt_engine_open(&ep, &engine, &err) == LT_OK &&
+ *       lt_stream_open(engine, &sp, &stream, &err) == LT_OK) {
+ *       lt_frame f;
+ *       lt_status st;
+ *       while ((st = lt_stream_next(stream, &f)) == LT_OK) { use(f.rgb); lt_frame_release(&f); }
+ *       if (st < 0) fprintf(stderr, "%s\n", lt_stream_error(stream));
  *   } else fprintf(stderr, "%s\n", err.msg);
  *   lt_stream_close(&stream);
  *   lt_engine_close(&engine);

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import random
+import shutil
 import unittest
 
 from rig import TINY, CliTest, read_safetensors, run, write_safetensors
@@ -61,6 +62,15 @@ class Eval(CliTest):
         self.assertEqual(shape, [frames, C, S, S])
         rgb = self.evaluate("vae-decode", {"latent": (shape, list(latent))})["rgb"]
         self.assertEqual(rgb[1], [1 + 4 * (frames - 1), 3, 8 * S, 8 * S])
+
+    def test_needs_only_its_part(self):
+        for part, keep in (("text", ["text_encoder", "tokenizer"]), ("vae-decode", ["vae"])):
+            model = self.path(part)
+            for name in keep:
+                shutil.copytree(os.path.join(TINY, name), os.path.join(model, name))
+            write_safetensors(self.path("in.safetensors"), {"latent": noise(1, C, S, S)})
+            args = ["-p", "a"] if part == "text" else ["--in", self.path("in.safetensors")]
+            self.assert_done(run("eval", part, "-m", model, "--out", self.path("out"), *args))
 
     def test_bad_tensors(self):
         out = self.path("out.safetensors")

@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "base/filemap.h"
 #include "base/json.h"
+#include "base/memory.h"
 #include "base/rng.h"
 #include "base/thread.h"
 #include "longtake/longtake.h"
@@ -365,6 +366,17 @@ static void test_json_bad(void **state) {
     assert_int_equal(lti_json_load(dir, 6, &d, &err), LT_EIO);
 }
 
+static void test_meminfo(void **state) {
+    (void)state;
+    const char *text = "MemTotal: 4096 kB\nMemAvailable:    1600 kB\nSwapFree:  0 kB\n";
+    assert_true(lti_meminfo_fits(text, (size_t)1499 << 10));
+    assert_false(lti_meminfo_fits(text, (size_t)1501 << 10)); /* a sixteenth stays free */
+    assert_true(lti_meminfo_fits("MemAvailable: 800 kB\nSwapFree: 800 kB", (size_t)1499 << 10));
+    assert_true(lti_meminfo_fits("", SIZE_MAX));
+    assert_true(lti_memory_fits(4096));
+    assert_false(lti_memory_fits(SIZE_MAX / 2));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_error),
@@ -378,6 +390,7 @@ int main(void) {
         cmocka_unit_test(test_filemap),
         cmocka_unit_test(test_json_values),
         cmocka_unit_test(test_json_bad),
+        cmocka_unit_test(test_meminfo),
     };
     return cmocka_run_group_tests(tests, make_dir, remove_dir);
 }

@@ -262,6 +262,21 @@ static int files_in(const char *path) {
     return n;
 }
 
+/* Renaming over a device or pipe would replace it. */
+static void test_write_to_no_file(void **state) {
+    (void)state;
+    float x = 1;
+    const lti_named one = {"a", LTI_VIEW(&x, LTI_F32, 1)};
+    struct stat st;
+    lt_error err = {0};
+    assert_int_equal(mkfifo(in_dir("pipe"), 0666), 0);
+    assert_int_equal(lti_safetensors_write(in_dir("pipe"), &one, 1, &err), LT_EIO);
+    assert_non_null(strstr(err.msg, "/pipe"));
+    assert_int_equal(stat(in_dir("pipe"), &st), 0);
+    assert_true(S_ISFIFO(st.st_mode));
+    assert_int_equal(lti_safetensors_write(dir, &one, 1, NULL), LT_EIO);
+}
+
 static void test_write_fails(void **state) {
     (void)state;
     static float big[1 << 16];
@@ -541,6 +556,7 @@ int main(void) {
         cmocka_unit_test(test_other_formats),
         cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_write_fails),
+        cmocka_unit_test(test_write_to_no_file),
         cmocka_unit_test(test_shards),
         cmocka_unit_test(test_bad_index),
         cmocka_unit_test(test_folders),

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * base/memory.h - refuse what the machine cannot hold before the kernel kills the process for it.
+ *
+ * Linux hands out more memory than there is and ends the process that touches it, so a size that is
+ * simply too large would look like a crash instead of LT_ENOMEM. */
+#ifndef LT_BASE_MEMORY_H
+#define LT_BASE_MEMORY_H
+#include <stdbool.h>
+#include <stddef.h>
+
+/* False when `bytes` more surely do not fit; small requests are never looked at. Allocates nothing.
+ */
+bool lti_memory_fits(size_t bytes);
+
+/* The decision alone: text is what /proc/meminfo says; unknown counts as fitting. */
+bool lti_meminfo_fits(const char *text, size_t bytes);
+
+#endif
