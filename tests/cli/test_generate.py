@@ -27,6 +27,16 @@ class Files(CliTest):
         self.assertIn("timesteps=1000,500", v["tags"]["settings"])
         self.assertEqual(os.listdir(self.dir), ["a.mp4"])
 
+    def test_long_prompt_still_makes_a_classic_file(self):
+        text, out = self.path("p.txt"), self.path("a.mp4")
+        with open(text, "w", encoding="utf-8") as f:
+            f.write("\u00e9t\u00e9 " * 9000)
+        r = run("generate", "--prompt-file", text, "-m", TINY, "--frames", "5", "-o", out)
+        self.assertEqual(r.returncode, 0, r.stderr)
+        v = probe(out)
+        self.assertFalse(v["fragmented"])
+        self.assertTrue(4000 < len(v["tags"]["prompt"].encode()) <= 4096)
+
     def test_mkv_and_codec(self):
         out = self.path("a.mkv")
         self.assert_done(self.generate("--frames", "13", "--codec", "ffv1", "-o", out))
