@@ -14,7 +14,7 @@ configure:
 	@rm -f $(BUILD).log
 
 demo: all ## write demo.mp4 from a prompt with the model in the box
-	@$(BUILD)/longtake generate -p "$(PROMPT)" --duration 20s --seed 7 -o demo.mp4
+	@$(BUILD)/longtake generate -p "$(PROMPT)" --duration 20s --seed 1 -o demo.mp4
 	@echo "demo.mp4 is ready: open it in any player. Next: build/longtake generate --help"
 
 test: ## every test that needs neither a GPU nor a download
