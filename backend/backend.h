@@ -15,7 +15,7 @@
  * Shapes: M rows (tokens), D channels, H heads, hd head_dim, F latent frames, T pixel/feature
  * frames. Video feature maps are channels last: [T, h, w, C].
  *
- * To add an op: docs/HACKING.md. To switch one off: LT_DISABLE (tests) replaces it with ref's. */
+ * To add an op: docs/HACKING.md. To switch one off: the `disable` list of lti_dev_open. */
 #ifndef LT_BACKEND_BACKEND_H
 #define LT_BACKEND_BACKEND_H
 #include <stdbool.h>

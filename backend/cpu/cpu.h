@@ -9,10 +9,10 @@
  * *_portable.c, *_avx2.c, *_avx512.c   the .inc files compiled for one instruction set each
  *
  * Threads. Each dev has its own team size (omp_set_num_threads belongs to the calling thread) and
- * its own scratch and primitives, so two devs may run in two threads at once. No result depends on
- * the number of threads: a thread owns whole output rows.
- * Two teams on the same cores: libgomp shortens its busy wait by itself once there are more team
- * threads than cores, so no environment variable is needed; OMP_WAIT_POLICY=active would hurt. */
+ * its own scratch and primitives, so two devs may run in two threads at once. No result of our own
+ * kernels depends on the number of threads: a thread owns whole output rows. (oneDNN: dnnl_ops.c.)
+ * Two teams on the same cores: the process should run with OMP_WAIT_POLICY=passive, as the longtake
+ * command sees to; a spinning thread costs its team a time slice per op on a busy machine. */
 #ifndef LT_BACKEND_CPU_CPU_H
 #define LT_BACKEND_CPU_CPU_H
 #include "backend/backend.h"

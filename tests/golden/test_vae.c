@@ -145,7 +145,7 @@ static lt_status open_file(lti_dev *d, const char *path, const cJSON *json, lt_e
 static void test_refuses_damaged_weights(void **state) {
     (void)state;
     vae_rig r;
-    char path[] = "vae_damaged_XXXXXX";
+    char path[] = "/tmp/lt_vae_damaged_XXXXXX";
     int fd = mkstemp(path);
     assert_true(fd >= 0);
     close(fd);
