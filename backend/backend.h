@@ -27,12 +27,12 @@
 extern "C" {
 #endif
 
-#define LTI_BACKEND_ABI 1
+#define LTI_BACKEND_ABI 2
 
 typedef struct lti_dev lti_dev;
 typedef struct lti_packed lti_packed; /* a weight in the backend's own layout; immutable */
 
-typedef enum lti_act { LTI_ACT_NONE, LTI_ACT_SILU, LTI_ACT_GELU_TANH } lti_act;
+typedef enum lti_act { LTI_ACT_NONE, LTI_ACT_SILU, LTI_ACT_GELU_TANH, LTI_ACT_RELU } lti_act;
 
 /* One span of keys and values: registers, anchors, window, current chunk, text. Row r of k starts
  * at k + r * stride elements; head j is its [j*hd, (j+1)*hd). Softmax does not care about order. */
@@ -63,6 +63,7 @@ typedef struct lti_conv {
     int stride[3];                                /* t, h, w */
     int pad_top, pad_bottom, pad_left, pad_right; /* zeros; time is never padded */
     bool add;                                     /* out += conv instead of out = conv */
+    lti_act act;                                  /* NONE or RELU, on the sum */
     lti_tensor out;                               /* [To, ho, wo, Co] */
 } lti_conv;
 
@@ -159,6 +160,12 @@ typedef struct lti_ops {
                   uint32_t step); /* base/rng.h lti_randn */
     void (*cast)(lti_dev *d, const lti_tensor *x,
                  const lti_tensor *out); /* f32 <-> bf16, or copy */
+    /* out[D] = sum over the rows of x [M, D]. For token_scores' query. */
+    void (*sum_rows)(lti_dev *d, const lti_tensor *x, const lti_tensor *out /*f32*/);
+    /* out[n] = scale * q . k[n]: how much a (summed) query asks for each cached token, over all
+     * heads at once. k [N, D] f32 or bf16. */
+    void (*token_scores)(lti_dev *d, const lti_tensor *q /*f32 [D]*/, const lti_tensor *k,
+                         float scale, const lti_tensor *out /*f32 [N]*/);
     /* x [-1,1] [.., 3] -> u8: round(clamp(x*0.5+0.5, 0, 1) * 255), half up */
     void (*to_rgb8)(lti_dev *d, const lti_tensor *x, const lti_tensor *out);
 
@@ -221,6 +228,8 @@ void lti_latent_to_map(lti_dev *d, lti_tensor x, const float *mul, const float *
 void lti_randn_op(lti_dev *d, lti_tensor out, uint64_t seed, uint64_t frame, uint32_t step);
 void lti_cast(lti_dev *d, lti_tensor x, lti_tensor out);
 void lti_to_rgb8(lti_dev *d, lti_tensor x, lti_tensor out);
+void lti_sum_rows(lti_dev *d, lti_tensor x, lti_tensor out);
+void lti_token_scores(lti_dev *d, lti_tensor q, lti_tensor k, float scale, lti_tensor out);
 lti_packed *lti_pack_linear(lti_dev *d, const lti_tensor *w, const lti_tensor *b, lti_dtype compute,
                             lt_error *err);
 lti_packed *lti_pack_conv(lti_dev *d, const lti_tensor *w, const lti_tensor *b, lti_dtype compute,

@@ -55,6 +55,7 @@ void lti_conv_run(lti_dev *d, const lti_conv *c) {
     LT_ASSERT(c->stride[0] > 0 && c->stride[1] > 0 && c->stride[2] > 0);
     LT_ASSERT(c->pad_top >= 0 && c->pad_bottom >= 0 && c->pad_left >= 0 && c->pad_right >= 0);
     LT_ASSERT(c->x.n[3] == c->w->n[1] && c->out.n[3] == c->w->n[0]);
+    LT_ASSERT(c->act == LTI_ACT_NONE || c->act == LTI_ACT_RELU);
     const int64_t t = c->x.n[0] - c->w->n[2];
     const int64_t h = c->x.n[1] + c->pad_top + c->pad_bottom - c->w->n[3];
     const int64_t w = c->x.n[2] + c->pad_left + c->pad_right - c->w->n[4];
@@ -218,6 +219,18 @@ void lti_cast(lti_dev *d, lti_tensor x, lti_tensor out) {
 void lti_to_rgb8(lti_dev *d, lti_tensor x, lti_tensor out) {
     LT_ASSERT(is_act_dtype(x.dtype) && out.dtype == LTI_U8 && lti_numel(&x) == lti_numel(&out));
     if (issue(d, &out)) d->ops.to_rgb8(d, &x, &out);
+}
+
+void lti_sum_rows(lti_dev *d, lti_tensor x, lti_tensor out) {
+    LT_ASSERT(is_act_dtype(x.dtype) && out.dtype == LTI_F32 && x.rank == 2);
+    LT_ASSERT(lti_numel(&out) == x.n[1]);
+    if (issue(d, &out)) d->ops.sum_rows(d, &x, &out);
+}
+
+void lti_token_scores(lti_dev *d, lti_tensor q, lti_tensor k, float scale, lti_tensor out) {
+    LT_ASSERT(q.dtype == LTI_F32 && out.dtype == LTI_F32 && is_act_dtype(k.dtype) && k.rank == 2);
+    LT_ASSERT(lti_numel(&q) == k.n[1] && lti_numel(&out) == k.n[0]);
+    if (issue(d, &out)) d->ops.token_scores(d, &q, &k, scale, &out);
 }
 
 /* A weight's dtype comes from a file: not being a float is bad input, not a bug. */

@@ -29,7 +29,8 @@ const char *lti_backend_names(void) { return "ref, cpu"; }
 #define OP_NAMES(X)                                                                                \
     X(linear) X(conv) X(attention) X(norm_mod) X(layer_norm) X(rms_norm) X(chan_norm) X(rope)      \
     X(gated_add) X(unary) X(add) X(mul) X(embed_rows) X(patchify) X(unpatchify) X(upsample2x)      \
-    X(time_unfold) X(lincomb) X(latent_to_map) X(randn) X(cast) X(to_rgb8) X(norm_rope)
+    X(time_unfold) X(lincomb) X(latent_to_map) X(randn) X(cast) X(to_rgb8) X(norm_rope)            \
+    X(sum_rows) X(token_scores)
 #define CONTROL_NAMES(X)                                                                           \
     X(open) X(close) X(alloc) X(free) X(put) X(get) X(copy) X(zero) X(sync) X(pack_linear)         \
     X(pack_conv) X(pack_free)

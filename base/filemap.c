@@ -49,6 +49,10 @@ lt_status lti_filemap_open(const char *path, lti_filemap *out, lt_error *err) {
     return st;
 }
 
+void lti_filemap_evict(const lti_filemap *m) {
+    if (m->data) madvise((void *)m->data, m->size, MADV_DONTNEED); /* only ever advice */
+}
+
 void lti_filemap_close(lti_filemap *m) {
     if (m->data) munmap((void *)m->data, m->size);
     *m = (lti_filemap){0};

@@ -12,6 +12,9 @@ typedef struct lti_filemap {
 } lti_filemap;
 
 lt_status lti_filemap_open(const char *path, lti_filemap *out, lt_error *err);
+/* Take the pages that were read out of this process' memory (its RSS). They come back by themselves,
+ * as a rule from the page cache. */
+void lti_filemap_evict(const lti_filemap *m);
 void lti_filemap_close(lti_filemap *m); /* safe on a zeroed or closed map */
 
 #endif

@@ -4,6 +4,7 @@
  * Pitfall: a cgroup may allow less; then the kernel's own limit still holds. */
 #include "base/memory.h"
 #include <fcntl.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -32,4 +33,10 @@ bool lti_memory_fits(size_t bytes) {
     close(fd);
     text[n > 0 ? n : 0] = '\0';
     return lti_meminfo_fits(text, bytes);
+}
+
+void lti_memory_trim(void) {
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
 }

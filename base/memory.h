@@ -12,6 +12,9 @@
  */
 bool lti_memory_fits(size_t bytes);
 
+/* Give freed memory back to the system: malloc keeps what it may need again, here gigabytes. */
+void lti_memory_trim(void);
+
 /* The decision alone: text is what /proc/meminfo says; unknown counts as fitting. */
 bool lti_meminfo_fits(const char *text, size_t bytes);
 

@@ -22,13 +22,20 @@ enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_INTERRUPTED = 130 };
 typedef enum cli_opt {
     OPT_PROMPT,
     OPT_PROMPT_FILE,
+    OPT_PROMPT_SWITCH,
+    OPT_PROMPT_FADE,
     OPT_MODEL,
+    OPT_PRESET,
+    OPT_PRESETS,
     OPT_DIFFUSION_MODEL,
     OPT_T5XXL,
     OPT_VAE,
     OPT_TOKENIZER,
+    OPT_TEXT_CACHE,
+    OPT_KEEP_TEXT,
     OPT_TAE,
     OPT_LORA,
+    OPT_CHECKPOINT_KEY,
     OPT_WIDTH,
     OPT_HEIGHT,
     OPT_DURATION,
@@ -43,6 +50,7 @@ typedef enum cli_opt {
     OPT_WINDOW,
     OPT_SINK,
     OPT_SINK_POLICY,
+    OPT_COMPAT,
     OPT_NO_REGISTERS,
     OPT_THREADS,
     OPT_BACKEND,
@@ -51,9 +59,17 @@ typedef enum cli_opt {
     OPT_OUTPUT,
     OPT_CODEC,
     OPT_CRF,
+    OPT_INIT_MODE,
+    OPT_EXTEND,
+    OPT_ONLY_NEW,
     OPT_DRY_RUN,
+    OPT_FULL,
+    OPT_CHUNKS,
     OPT_IN,
     OPT_OUT,
+    OPT_CONVERT_OUT,
+    OPT_CONVERT_DTYPE,
+    OPT_PART,
     OPT_JSON,
     OPT_VERBOSE,
     OPT_QUIET,
@@ -68,6 +84,8 @@ typedef struct cli_value {
     double list[16];  /* lists: n numbers */
     int n;
 } cli_value;
+
+enum { CLI_MAX_LORA = 32 };
 
 typedef struct cli cli;
 typedef struct cli_command {
@@ -99,11 +117,14 @@ struct cli {
     cli_value opt[OPT_COUNT];
     const char *arg[4]; /* arguments that are not options */
     int n_arg;
-    double t0; /* start of the process, cli_now */
+    lt_lora lora[CLI_MAX_LORA]; /* of every --lora, in order; paths are never freed */
+    int n_lora;
+    char preset[4096]; /* file of --preset; "" without */
+    double t0;         /* start of the process, cli_now */
     cli_signals signals;
 };
 
-extern const cli_command cli_generate, cli_info, cli_eval;
+extern const cli_command cli_generate, cli_info, cli_eval, cli_bench, cli_convert;
 
 static inline bool cli_given(const cli *c, cli_opt o) { return c->opt[o].text != NULL; }
 
@@ -128,8 +149,17 @@ void cli_add_u64(cJSON *o, const char *key, uint64_t v);        /* exact, not a 
 /* ---- model.c, prompt.c: what generate and eval share
  * ----------------------------------------------------- */
 
+/* The file of --preset into c->preset: a path as it is, a name from the presets beside the model in
+ * the box. The same result as cli_parse. */
+int cli_find_preset(cli *c);
+/* The folder of the presets that come with the program. NULL: none. */
+const char *cli_preset_dir(char *buf, size_t size);
+int cli_list_presets(const cli *c); /* presets.c; an exit code */
 /* The folder of -m, or the model in the box: beside the program, or ./models. NULL: none. */
 const char *cli_model_dir(const cli *c, char *buf, size_t size);
+/* Engine parameters of the options; dir holds the folder's name as long as *p lives. The same
+ * result as below. */
+int cli_engine_params(const cli *c, char *dir, size_t size, lt_engine_params *p);
 /* Opens the engine of the options with these lt_part bits (0: all); returns -1, or an exit code
  * after printing the error. */
 int cli_open_engine(const cli *c, int parts, lt_engine **engine);
@@ -139,6 +169,10 @@ int cli_stream_params(const cli *c, const lt_model_info *model, lt_stream_params
 int cli_read_prompt(const cli *c, char **prompt);
 const char *cli_mode_name(int mode);
 const char *cli_policy_name(int policy);
+const char *cli_switch_name(int how);
+
+/* describe.c: the object of lt_info_json for people; verbose lists every tensor of a file. */
+void cli_print_info(const cJSON *o, bool verbose);
 
 /* ---- progress.c --------------------------------------------------------------------------------
  */

@@ -11,21 +11,19 @@ static const char NOTES[] =
     "  dit         in: x [T,C,h,w], t [T], text  out: flow [T,C,h,w], all frames see each other\n"
     "  rollout     in: noise [T,C,h,w], renoise [steps-1,T,C,h,w], text   out: latent [T,C,h,w]\n"
     "  vae-decode  in: latent [T,C,h,w]          out: rgb [1+4(T-1),3,8h,8w] in [-1,1]\n"
+    "  vae-encode  in: rgb [1+4(T-1),3,H,W]      out: latent [T,C,H/8,W/8], normalised\n"
+    "  tae-decode, tae-encode: the same with --tae FILE and rgb in [0,1]; tae-encode takes any\n"
+    "              number of pictures, the last one is repeated up to a multiple of 4\n"
     "\nexample: longtake eval text -m models --prompt 'a red ball' --out text.safetensors\n";
 
+static const char PARTS[] = "text, dit, rollout, vae-decode, vae-encode, tae-decode, tae-encode";
+
 static int check(const cli *c) {
-    if (c->n_arg == 0)
-        return cli_usage_error(c, "eval: name a PART: text, dit, rollout, vae-decode");
-    static const char *const now[] = {"text", "dit", "rollout", "vae-decode"};
-    static const char *const later[] = {"vae-encode", "tae-decode", "tae-encode"};
-    for (int i = 0; i < 3; i++)
-        if (strcmp(c->arg[0], later[i]) == 0)
-            return cli_usage_error(c, "eval %s: not in this version", later[i]);
-    bool known = false;
-    for (int i = 0; i < 4; i++) known = known || strcmp(c->arg[0], now[i]) == 0;
-    if (!known)
-        return cli_usage_error(c, "eval %s: unknown part; use text, dit, rollout or vae-decode",
-                               c->arg[0]);
+    if (c->n_arg == 0) return cli_usage_error(c, "eval: name a PART: %s", PARTS);
+    if (lt_eval_needs(c->arg[0]) == 0)
+        return cli_usage_error(c, "eval %s: unknown part; use %s", c->arg[0], PARTS);
+    if (strncmp(c->arg[0], "tae-", 4) == 0 && !cli_given(c, OPT_TAE))
+        return cli_usage_error(c, "eval %s: --tae FILE is missing", c->arg[0]);
     const bool text = strcmp(c->arg[0], "text") == 0;
     if (cli_given(c, OPT_PROMPT_FILE)) return cli_usage_error(c, "eval: give the prompt with -p");
     if (text != cli_given(c, OPT_PROMPT))

@@ -4,6 +4,8 @@
  * Order: everything that can be wrong is found before the first frame (exit 2), the output file is
  * opened last. After that a failure is exit 1, and what is already written stays playable. */
 #include "cli/cli.h"
+#include "cli/script.h"
+#include "cli/start.h"
 #include "longtake/encode.h"
 #include <math.h>
 #include <stdio.h>
@@ -16,7 +18,12 @@
 typedef struct job {
     cli *c;
     const char *out;
-    char *prompt;
+    char *prompt; /* what was given: the whole schedule, when it is one */
+    char *scenes; /* the schedule's texts; NULL: there is one prompt */
+    cli_script script;
+    lt_prompt later[CLI_MAX_SCENES];
+    cli_start start;
+    int64_t copied; /* of its frames */
     double fps;
     int64_t frames, done; /* frames 0: endless */
     uint64_t seed;
@@ -59,15 +66,75 @@ static int plan_length(job *j) {
     if (cli_given(c, OPT_FRAMES) && cli_given(c, OPT_DURATION))
         return cli_usage_error(c, "--frames and --duration: give only one of them");
     j->fps = cli_given(c, OPT_FPS) ? c->opt[OPT_FPS].num : j->model.fps;
+    if (j->start.video && j->start.info.fps_num) {
+        j->fps = (double)j->start.info.fps_num / j->start.info.fps_den;
+        if (fabs(j->fps / j->model.fps - 1) > 0.02)
+            cli_warn(c,
+                     "%s: %g frames a second, and the model makes %g: what is new moves %.1f "
+                     "times as fast",
+                     j->start.path, j->fps, j->model.fps, j->fps / j->model.fps);
+    }
+    const int picture = j->start.hold ? 1 : 0; /* is a frame too */
     if (cli_given(c, OPT_FRAMES)) {
         j->frames = c->opt[OPT_FRAMES].i;
+        if (j->frames > 1) j->frames -= picture;
         return -1;
     }
     const double seconds = cli_given(c, OPT_DURATION) ? c->opt[OPT_DURATION].num : DEFAULT_SECONDS;
-    j->frames = llround(seconds * j->fps);
+    j->frames = llround(seconds * j->fps) - picture;
     if (j->frames > 0) return -1;
     return cli_usage_error(c, "--duration %s: shorter than one frame at %g fps",
                            c->opt[OPT_DURATION].text, j->fps);
+}
+
+/* A video goes on with its own prompt if there is no other. */
+static int read_prompt(job *j) {
+    const cli *c = j->c;
+    const bool own = j->start.video && !cli_given(c, OPT_PROMPT) && !cli_given(c, OPT_PROMPT_FILE);
+    if (!own) return cli_read_prompt(c, &j->prompt);
+    if (!j->start.prompt)
+        return cli_usage_error(c,
+                               "no prompt: %s has none in its metadata; say what to show with "
+                               "-p TEXT",
+                               j->start.path);
+    j->prompt = strdup(j->start.prompt);
+    return j->prompt ? -1 : cli_fail(c, LT_ENOMEM, false, "out of memory");
+}
+
+/* The video to extend was made from a schedule: its last scene goes on. */
+static int keep_last_scene(job *j) {
+    char why[256], *text = strdup(j->prompt), *last = NULL;
+    if (text && cli_script_parse(text, &j->script, why, sizeof why))
+        last = strdup(j->script.scene[j->script.n - 1].text);
+    j->script.n = 0;
+    free(text);
+    if (!last) return -1; /* not ours: a prompt like any other */
+    free(j->prompt);
+    j->prompt = last;
+    return -1;
+}
+
+/* The prompt file may hold times. */
+static int read_script(job *j) {
+    char why[256];
+    if (cli_given(j->c, OPT_PROMPT) || !cli_is_script(j->prompt)) return -1;
+    if (!cli_given(j->c, OPT_PROMPT_FILE)) return keep_last_scene(j);
+    if (!(j->scenes = strdup(j->prompt))) return cli_fail(j->c, LT_ENOMEM, false, "out of memory");
+    if (cli_script_parse(j->scenes, &j->script, why, sizeof why)) return -1;
+    return cli_usage_error(j->c, "%s: %s", j->c->opt[OPT_PROMPT_FILE].text, why);
+}
+
+/* The scenes behind the first, with times as frames of the file. */
+static void plan_scenes(job *j, lt_stream_params *sp) {
+    sp->prompt = j->scenes ? j->script.scene[0].text : j->prompt;
+    for (int i = 1; i < j->script.n; i++) {
+        const cli_scene *s = &j->script.scene[i];
+        const int64_t frame = s->frame >= 0 ? s->frame : llround(s->seconds * j->fps);
+        j->later[i - 1] =
+            (lt_prompt){.text = s->text, .frame = frame > 0 ? frame : 1, .cut = s->cut};
+    }
+    sp->prompts = j->later;
+    sp->n_prompts = j->script.n > 1 ? j->script.n - 1 : 0;
 }
 
 static int on_progress(void *opaque, const lt_progress *at) {
@@ -82,9 +149,11 @@ static int open_stream(job *j) {
     lt_stream_params_init(&sp);
     const int code = cli_stream_params(c, &j->model, &sp);
     if (code >= 0) return code;
-    sp.prompt = j->prompt;
+    plan_scenes(j, &sp);
     sp.width = (int32_t)c->opt[OPT_WIDTH].i;
     sp.height = (int32_t)c->opt[OPT_HEIGHT].i;
+    const int loaded = cli_start_load(c, &j->start, &j->model, &sp);
+    if (loaded >= 0) return loaded;
     sp.n_frames = j->frames;
     sp.seed = j->seed;
     sp.progress = on_progress;
@@ -105,9 +174,11 @@ static int open_stream(job *j) {
 
 static void settings_line(const job *j, char *buf, size_t size) {
     const lt_stream_info *i = &j->info;
-    int n = snprintf(buf, size, "mode=%s chunk=%d window=%d sink=%d policy=%s shift=%g timesteps=",
-                     cli_mode_name(i->mode), i->chunk, i->window, i->sink,
-                     cli_policy_name(i->sink_policy), i->flow_shift);
+    int n = snprintf(
+        buf, size, "%s%s%smode=%s chunk=%d window=%d sink=%d policy=%s%s shift=%g timesteps=",
+        *j->model.preset ? "preset=" : "", j->model.preset, *j->model.preset ? " " : "",
+        cli_mode_name(i->mode), i->chunk, i->window, i->sink, cli_policy_name(i->sink_policy),
+        i->compat ? " compat" : "", i->flow_shift);
     for (int k = 0; k < i->n_step && n > 0 && (size_t)n < size; k++)
         n += snprintf(buf + n, size - (size_t)n, "%s%g", k ? "," : "", i->timesteps[k]);
 }
@@ -118,7 +189,8 @@ static int open_sink(job *j) {
     snprintf(seed, sizeof seed, "%llu", (unsigned long long)j->seed);
     snprintf(maker, sizeof maker, "longtake %s", lt_version());
     settings_line(j, settings, sizeof settings);
-    const lt_sink_meta meta[] = {{"title", j->prompt},   {"prompt", j->prompt},
+    const char *title = j->scenes ? j->script.scene[0].text : j->prompt;
+    const lt_sink_meta meta[] = {{"title", title},       {"prompt", j->prompt},
                                  {"seed", seed},         {"model", j->model.name},
                                  {"settings", settings}, {"comment", maker}};
     lt_sink_params p;
@@ -141,8 +213,14 @@ static cJSON *plan_json(const job *j) {
     const lt_stream_info *i = &j->info;
     cJSON *o = cJSON_CreateObject();
     cli_add_text(o, "file", j->out);
-    cJSON_AddNumberToObject(o, "frames", (double)j->frames);
-    cJSON_AddNumberToObject(o, "seconds", (double)j->frames / j->fps);
+    const int64_t all = j->frames ? j->frames + j->start.n_old : 0;
+    cJSON_AddNumberToObject(o, "frames", (double)all);
+    cJSON_AddNumberToObject(o, "seconds", (double)all / j->fps);
+    if (j->start.path) {
+        cli_add_text(o, j->start.video ? "extend" : "init_img", j->start.path);
+        cJSON_AddNumberToObject(o, "pictures_seen", (double)j->start.n);
+        cJSON_AddNumberToObject(o, "old_frames", (double)j->start.n_old);
+    }
     cJSON_AddNumberToObject(o, "fps", j->fps);
     cJSON_AddNumberToObject(o, "width", i->width);
     cJSON_AddNumberToObject(o, "height", i->height);
@@ -158,6 +236,12 @@ static cJSON *plan_json(const job *j) {
     cJSON_AddNumberToObject(o, "window", i->window);
     cJSON_AddNumberToObject(o, "sink", i->sink);
     cJSON_AddStringToObject(o, "sink_policy", cli_policy_name(i->sink_policy));
+    cJSON_AddBoolToObject(o, "compat", i->compat);
+    if (*j->model.preset) cli_add_text(o, "preset", j->model.preset);
+    if (i->n_prompts > 0) {
+        cJSON_AddNumberToObject(o, "later_prompts", i->n_prompts);
+        cJSON_AddStringToObject(o, "prompt_switch", cli_switch_name(i->prompt_switch));
+    }
     cli_add_u64(o, "state_bytes", i->state_bytes);
     cli_add_u64(o, "work_bytes", i->work_bytes);
     return o;
@@ -171,8 +255,8 @@ static void set_number(cJSON *o, const char *key, double v) {
 static void print_result(job *j, bool interrupted) {
     cJSON *o = plan_json(j);
     const double wall = cli_now() - j->c->t0, making = wall - j->started;
-    set_number(o, "frames", (double)j->done);
-    set_number(o, "seconds", (double)j->done / j->fps);
+    set_number(o, "frames", (double)(j->copied + j->done));
+    set_number(o, "seconds", (double)(j->copied + j->done) / j->fps);
     cJSON_AddBoolToObject(o, "interrupted", interrupted);
     cJSON_AddNumberToObject(o, "first_frame_seconds", j->first);
     cJSON_AddNumberToObject(o, "wall_seconds", wall);
@@ -188,14 +272,15 @@ static void print_result(job *j, bool interrupted) {
 
 static void print_summary(const job *j, bool interrupted) {
     const double wall = cli_now() - j->c->t0, rate = (double)j->done / (wall - j->started);
+    const int64_t n = j->done + (j->start.video ? 0 : j->copied);
     if (*j->result) puts(j->result);
     fflush(stdout);
     if (cli_given(j->c, OPT_QUIET)) return;
     fprintf(stderr,
-            "%s: %s%lld frames, %.2f s at %g fps, %dx%d, seed %llu; took %.1f s, %.1f fps, "
+            "%s: %s%lld%s frames, %.2f s at %g fps, %dx%d, seed %llu; took %.1f s, %.1f fps, "
             "%.2fx real time, first frame after %.2f s\n",
-            j->out, interrupted ? "interrupted, finished with " : "", (long long)j->done,
-            (double)j->done / j->fps, j->fps, j->info.width, j->info.height,
+            j->out, interrupted ? "interrupted, finished with " : "", (long long)n,
+            j->start.video ? " new" : "", (double)n / j->fps, j->fps, j->info.width, j->info.height,
             (unsigned long long)j->seed, wall, rate, rate / j->fps, j->first);
 }
 
@@ -248,20 +333,23 @@ static lt_status pump(job *j, lt_error *err) {
 }
 
 static void add_kept(const job *j, lt_error *err) {
-    if (j->done == 0 || strcmp(j->out, "null") == 0 || strcmp(j->out, "md5") == 0) return;
+    const int64_t made = j->copied + j->done;
+    if (made == 0 || strcmp(j->out, "null") == 0 || strcmp(j->out, "md5") == 0) return;
     const size_t n = strlen(err->msg);
     snprintf(err->msg + n, sizeof err->msg - n, "; the %lld frames so far are in %s",
-             (long long)j->done, j->out);
+             (long long)made, j->out);
 }
 
 static int produce(job *j) {
     cli *c = j->c;
     lt_error err = {0}, closing = {0};
     j->started = cli_now() - c->t0;
-    const lt_status st = pump(j, &err);
+    lt_status st = cli_start_copy(c, &j->start, j->sink, &j->copied, &err);
+    if (st == LT_OK) st = pump(j, &err);
     cli_progress_end(&j->progress);
     lt_stream_get_info(j->stream, &j->info, sizeof j->info);
-    snprintf(j->result, sizeof j->result, "%s", j->done > 0 ? lt_sink_result(j->sink) : "");
+    snprintf(j->result, sizeof j->result, "%s",
+             j->copied + j->done > 0 ? lt_sink_result(j->sink) : "");
     const lt_status closed = lt_sink_close(&j->sink, &closing);
     const bool stopped = st == LT_ECANCELLED && cli_interrupted(&c->signals);
     if (st < 0 && !stopped) {
@@ -269,7 +357,7 @@ static int produce(job *j) {
         return cli_fail(c, st, true, err.msg);
     }
     if (closed != LT_OK) return cli_fail(c, closed, true, closing.msg);
-    if (stopped && j->done == 0) {
+    if (stopped && j->copied + j->done == 0) {
         cli_fail(c, st, true, "interrupted before the first frame: no file was made");
         return EXIT_INTERRUPTED;
     }
@@ -293,9 +381,11 @@ static int dry_run(job *j) {
 
 static int run_job(job *j) {
     cli *c = j->c;
-    int code = cli_read_prompt(c, &j->prompt);
+    int code = cli_start_open(c, &j->start, j->out);
+    if (code < 0) code = read_prompt(j);
+    if (code < 0) code = read_script(j);
     if (code < 0) code = pick_seed(j);
-    if (code < 0) code = cli_open_engine(c, 0, &j->engine);
+    if (code < 0) code = cli_open_engine(c, cli_start_parts(c, &j->start), &j->engine);
     if (code >= 0) return code;
     lt_engine_model(j->engine, &j->model, sizeof j->model);
     if ((code = plan_length(j)) >= 0) return code;
@@ -321,12 +411,16 @@ static int run_generate(cli *c) {
     lt_sink_close(&j.sink, NULL);
     lt_engine_close(&j.engine);
     free(j.prompt);
+    free(j.scenes);
+    cli_start_free(&j.start);
     return code;
 }
 
 static const char NOTES[] =
     "\nThe file plays at every moment, also after a kill: at most the chunk in flight is lost.\n"
     "Ctrl-C finishes it and leaves with status 130; a second Ctrl-C leaves at once.\n"
+    "--extend shows the model the end of the video, as much as anchors and window hold; the old\n"
+    "frames are encoded again. Times in a prompt file count from the first new frame.\n"
     "\nexample: longtake generate -p \"a red ball bouncing at night\" --duration 1m -s 7 -o "
     "ball.mp4\n";
 

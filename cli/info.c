@@ -6,6 +6,7 @@
 
 static int run_info(cli *c) {
     char dir[PATH_MAX];
+    if (cli_given(c, OPT_PRESETS)) return cli_list_presets(c);
     if (c->n_arg == 1 && cli_given(c, OPT_MODEL))
         return cli_usage_error(c, "%s and -m %s: give only one of them", c->arg[0],
                                c->opt[OPT_MODEL].text);
@@ -19,15 +20,18 @@ static int run_info(cli *c) {
     if (st != LT_OK) return cli_fail(c, st, false, err.msg);
     cJSON *o = cJSON_Parse(text);
     if (cli_given(c, OPT_JSON) || !o) printf("%s\n", text);
-    else cli_print_table(stdout, o, 0);
+    else cli_print_info(o, cli_given(c, OPT_VERBOSE));
     cJSON_Delete(o);
     lt_free(text);
     return EXIT_DONE;
 }
 
-const cli_command cli_info = {"info",
-                              "[-m DIR | DIR | FILE] [--json]",
-                              "Show what is in a model folder or a weight file.",
-                              "",
-                              1,
-                              run_info};
+const cli_command cli_info = {
+    "info",
+    "[-m DIR | DIR | FILE | --presets] [-v] [--json]",
+    "Show what is in a model folder or a weight file.",
+    "\nReads names, types and shapes, never the weights: any size takes "
+    "well under a second.\n-v lists every tensor of a file; --json always "
+    "does.\n",
+    1,
+    run_info};

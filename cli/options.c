@@ -10,10 +10,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-enum { GEN = 1, EVAL = 2, INFO = 4, ALL = 7 };
+enum { GEN = 1, EVAL = 2, INFO = 4, BENCH = 8, CONVERT = 16, ALL = 31 };
 
-typedef enum kind { FLAG, TEXT, INT, NUM, CHOICE, LIST, DURATION, SEED, LATER } kind;
+typedef enum kind { FLAG, TEXT, INT, NUM, CHOICE, LIST, DURATION, SEED, LORAS, LATER } kind;
 
 typedef struct row {
     const char *name;
@@ -33,20 +34,41 @@ typedef struct row {
 static const row table[OPT_COUNT] = {
     [OPT_PROMPT] = {"prompt", 'p', TEXT, GEN | EVAL, "TEXT", 0, 0, NULL, "what to show"},
     [OPT_PROMPT_FILE] = {"prompt-file", 0, TEXT, GEN | EVAL, "FILE", 0, 0, NULL,
-                         "read the prompt from FILE, - for standard input"},
-    [OPT_MODEL] = {"model", 'm', TEXT, ALL, "DIR", 0, 0, "the model in the box", "model folder"},
-    [OPT_DIFFUSION_MODEL] = {"diffusion-model", 0, TEXT, GEN | EVAL, "FILE", 0, 0, NULL,
+                         "prompt from FILE, - for standard input; may hold times: lines as "
+                         "'20s: text', 'cut 40s: text'"},
+    [OPT_PROMPT_SWITCH] = {"prompt-switch", 0, CHOICE, GEN, "recache|recache-all|flush|lerp|none",
+                           0, 0, MODELS, "what becomes of the memory when the prompt changes"},
+    [OPT_PROMPT_FADE] = {"prompt-fade", 0, INT, GEN, "N", 1, 1000, MODELS,
+                         "chunks of a lerp from prompt to prompt"},
+    [OPT_MODEL] = {"model", 'm', TEXT, ALL & ~CONVERT, "DIR", 0, 0, "the model in the box",
+                   "model folder"},
+    [OPT_PRESET] = {"preset", 0, TEXT, GEN | EVAL | BENCH, "NAME", 0, 0, NULL,
+                    "settings of a published system, see longtake info --presets; or a .json file"},
+    [OPT_PRESETS] = {"presets", 0, FLAG, INFO, NULL, 0, 0, NULL, "list the presets"},
+    [OPT_DIFFUSION_MODEL] = {"diffusion-model", 0, TEXT, GEN | EVAL | BENCH, "FILE", 0, 0, NULL,
                              "diffusion weights instead of the folder's"},
-    [OPT_T5XXL] = {"t5xxl", 0, TEXT, GEN | EVAL, "FILE", 0, 0, NULL,
+    [OPT_T5XXL] = {"t5xxl", 0, TEXT, GEN | EVAL | BENCH, "FILE", 0, 0, NULL,
                    "text encoder weights instead of the folder's"},
-    [OPT_VAE] = {"vae", 0, TEXT, GEN | EVAL, "FILE", 0, 0, NULL,
+    [OPT_VAE] = {"vae", 0, TEXT, GEN | EVAL | BENCH, "FILE", 0, 0, NULL,
                  "VAE weights instead of the folder's"},
-    [OPT_TOKENIZER] = {"tokenizer", 0, TEXT, GEN | EVAL, "FILE", 0, 0, NULL,
-                       "sentencepiece model instead of the folder's"},
-    [OPT_TAE] = {"tae", 0, LATER, GEN | EVAL, "FILE", 0, 0, NULL, "small decoder"},
-    [OPT_LORA] = {"lora", 0, LATER, GEN | EVAL, "FILE", 0, 0, NULL, "LoRA weights"},
-    [OPT_WIDTH] = {"width", 'W', INT, GEN, "N", 1, SIDE, MODELS, "picture width in pixels"},
-    [OPT_HEIGHT] = {"height", 'H', INT, GEN, "N", 1, SIDE, MODELS, "picture height in pixels"},
+    [OPT_TOKENIZER] = {"tokenizer", 0, TEXT, GEN | EVAL | BENCH, "FILE", 0, 0, NULL,
+                       "spiece.model, tokenizer.json or a file with one inside"},
+    [OPT_TEXT_CACHE] = {"text-cache", 0, TEXT, GEN | EVAL | BENCH, "DIR", 0, 0, NULL,
+                        "keep finished prompts in DIR: again is free"},
+    [OPT_KEEP_TEXT] = {"keep-text", 0, FLAG, GEN | EVAL | BENCH, NULL, 0, 0, NULL,
+                       "keep a large text encoder in memory"},
+    [OPT_TAE] = {"tae", 0, TEXT, GEN | EVAL, "FILE", 0, 0, NULL,
+                 "small autoencoder (TAEHV: taew2_1) instead of the VAE; with \"lighttae\" in its "
+                 "name, or \"latents\": \"denormalised\" in a config.json beside it, it gets "
+                 "denormalised latents"},
+    [OPT_LORA] = {"lora", 0, LORAS, GEN | EVAL | BENCH | CONVERT, "FILE[:SCALE]", 0, 0, NULL,
+                  "LoRA to add to the diffusion weights, may be given again; scale 1 if not given"},
+    [OPT_CHECKPOINT_KEY] = {"checkpoint-key", 0, TEXT, GEN | EVAL | BENCH | CONVERT, "NAME", 0, 0,
+                            "generator_ema, else generator",
+                            "which weights of a .pt diffusion checkpoint"},
+    [OPT_WIDTH] = {"width", 'W', INT, GEN | BENCH, "N", 1, SIDE, MODELS, "picture width in pixels"},
+    [OPT_HEIGHT] = {"height", 'H', INT, GEN | BENCH, "N", 1, SIDE, MODELS,
+                    "picture height in pixels"},
     [OPT_DURATION] = {"duration", 0, DURATION, GEN, "TIME", 0, 3.6e6, "10s",
                       "length: 60s, 2m, 1.5h or seconds"},
     [OPT_FRAMES] = {"frames", 0, INT, GEN, "N", 0, 1e9, NULL,
@@ -64,24 +86,46 @@ static const row table[OPT_COUNT] = {
     [OPT_WINDOW] = {"window", 0, INT, GEN | EVAL, "N", 0, 4096, MODELS,
                     "past latent frames that are seen"},
     [OPT_SINK] = {"sink", 0, INT, GEN | EVAL, "N", 0, 4096, MODELS, "anchor latent frames"},
-    [OPT_SINK_POLICY] = {"sink-policy", 0, CHOICE, GEN | EVAL, "absolute|slot|realign|none", 0, 0,
-                         MODELS, "positions of the anchors" LATER_MARK "deep|ema"},
+    [OPT_SINK_POLICY] = {"sink-policy", 0, CHOICE, GEN | EVAL,
+                         "absolute|slot|realign|deep|ema|none", 0, 0, MODELS,
+                         "what the anchors are and where they stand"},
+    [OPT_COMPAT] = {"compat", 0, CHOICE, GEN | EVAL, "on|off", 0, 0, MODELS,
+                    "as the published code, where that is not what its paper means"},
     [OPT_NO_REGISTERS] = {"no-registers", 0, FLAG, GEN, NULL, 0, 0, NULL,
                           "ignore the model's sink registers and logits"},
-    [OPT_THREADS] = {"threads", 't', INT, GEN | EVAL, "N", 0, 1024, "0, all cores", "CPU threads"},
-    [OPT_BACKEND] = {"backend", 0, CHOICE, GEN | EVAL, "auto|ref|cpu", 0, 0, "auto",
+    [OPT_THREADS] = {"threads", 't', INT, GEN | EVAL | BENCH, "N", 0, 1024, "0, all cores",
+                     "CPU threads"},
+    [OPT_BACKEND] = {"backend", 0, CHOICE, GEN | EVAL | BENCH, "auto|ref|cpu", 0, 0, "auto",
                      "where to compute" LATER_MARK "cuda"},
-    [OPT_DTYPE] = {"dtype", 0, CHOICE, GEN | EVAL, "f32|bf16", 0, 0, "the backend's",
+    [OPT_DTYPE] = {"dtype", 0, CHOICE, GEN | EVAL | BENCH, "f32|bf16", 0, 0, "the backend's",
                    "compute type"},
-    [OPT_INIT_IMG] = {"init-img", 'i', LATER, GEN, "PNG", 0, 0, NULL, "first picture"},
+    [OPT_INIT_IMG] = {"init-img", 'i', TEXT, GEN, "PNG", 0, 0, NULL,
+                      "picture to start from; its middle is scaled to the size of the video"},
+    [OPT_INIT_MODE] = {"init-mode", 0, CHOICE, GEN, "hold|clamp", 0, 0, "hold",
+                       "with -i: hold, the picture is the past as if it had stood still; clamp, it "
+                       "is the first frame of the first chunk, for models trained so"},
+    [OPT_EXTEND] = {"extend", 0, TEXT, GEN, "VIDEO", 0, 0, NULL,
+                    "go on behind this video, in its size; --duration is what is new, the prompt "
+                    "by default that in its metadata"},
+    [OPT_ONLY_NEW] = {"only-new", 0, FLAG, GEN, NULL, 0, 0, NULL,
+                      "with --extend: write the new frames without the old ones"},
     [OPT_OUTPUT] = {"output", 'o', TEXT, GEN, "OUT", 0, 0, "out.mp4",
                     ".mp4 .mkv .y4m .rgb %06d.png, - (y4m), md5, null"},
     [OPT_CODEC] = {"codec", 0, TEXT, GEN, "NAME", 0, 0, "libx264", "libavcodec encoder"},
     [OPT_CRF] = {"crf", 0, INT, GEN, "N", 0, 51, "18", "0 best to 51 worst picture"},
     [OPT_DRY_RUN] = {"dry-run", 0, FLAG, GEN, NULL, 0, 0, NULL,
                      "check everything, print the plan, make nothing"},
+    [OPT_FULL] = {"full", 0, FLAG, BENCH, NULL, 0, 0, NULL,
+                  "part by part: load, text, DiT passes of one chunk, VAE, memory"},
+    [OPT_CHUNKS] = {"chunks", 0, INT, BENCH, "N", 1, 100, "1", "chunks to run"},
     [OPT_IN] = {"in", 0, TEXT, EVAL, "FILE", 0, 0, NULL, "input tensors, .safetensors"},
     [OPT_OUT] = {"out", 0, TEXT, EVAL, "FILE", 0, 0, NULL, "output tensors, .safetensors"},
+    [OPT_CONVERT_OUT] = {"output", 'o', TEXT, CONVERT, "FILE", 0, 0, NULL,
+                         "file to write, .safetensors"},
+    [OPT_CONVERT_DTYPE] = {"dtype", 0, CHOICE, CONVERT, "f32|f16|bf16|f8", 0, 0, "the file's own",
+                           "type of the weights; f8: E4M3 with a scale, only inside the blocks"},
+    [OPT_PART] = {"part", 0, CHOICE, CONVERT, "dit|text|vae|tae", 0, 0, "told by the names",
+                  "what the file is"},
     [OPT_JSON] = {"json", 0, FLAG, ALL, NULL, 0, 0, NULL,
                   "result as JSON on stdout, progress and errors as JSON lines on stderr"},
     [OPT_VERBOSE] = {"verbose", 'v', FLAG, ALL, NULL, 0, 0, NULL, "say more on stderr"},
@@ -90,7 +134,11 @@ static const row table[OPT_COUNT] = {
 };
 
 static int command_bit(const cli_command *cmd) {
-    return cmd == &cli_generate ? GEN : cmd == &cli_eval ? EVAL : INFO;
+    return cmd == &cli_generate  ? GEN
+           : cmd == &cli_eval    ? EVAL
+           : cmd == &cli_bench   ? BENCH
+           : cmd == &cli_convert ? CONVERT
+                                 : INFO;
 }
 
 /* ---- help --------------------------------------------------------------------------------------
@@ -224,6 +272,36 @@ static int parse_choice(const cli *c, const char *s, const row *r, cli_value *v)
     return cli_usage_error(c, "--%s %s: expected one of %s", r->name, s, r->arg);
 }
 
+/* One FILE[:SCALE]. A name that exists as a whole may hold colons. */
+static int add_lora(cli *c, const char *s, size_t len) {
+    if (c->n_lora == CLI_MAX_LORA)
+        return cli_usage_error(c, "--lora: more than %d files", CLI_MAX_LORA);
+    char *path = strndup(s, len), *end = NULL;
+    if (!path) return cli_fail(c, LT_ENOMEM, false, "out of memory");
+    lt_lora *lora = &c->lora[c->n_lora++];
+    *lora = (lt_lora){path, 1};
+    char *colon = strrchr(path, ':');
+    if (colon && access(path, F_OK) != 0) {
+        if (!parse_number(colon + 1, &end, &lora->scale) || *end)
+            return cli_usage_error(c, "--lora %s: '%s' is no scale; expected FILE or FILE:SCALE",
+                                   path, colon + 1);
+        *colon = 0;
+    }
+    if (*path == 0) return cli_usage_error(c, "--lora %s: expected FILE or FILE:SCALE", s);
+    return -1;
+}
+
+/* FILE[:SCALE],FILE[:SCALE]..; a name that exists as a whole may hold commas. */
+static int add_loras(cli *c, const char *s) {
+    if (access(s, F_OK) == 0) return add_lora(c, s, strlen(s));
+    for (;;) {
+        const size_t n = strcspn(s, ",");
+        const int code = add_lora(c, s, n);
+        if (code >= 0 || s[n] == 0) return code;
+        s += n + 1;
+    }
+}
+
 /* -1, or the exit code after an error. */
 static int set_value(cli *c, cli_opt o, const char *s) {
     const row *r = &table[o];
@@ -234,6 +312,8 @@ static int set_value(cli *c, cli_opt o, const char *s) {
     case FLAG:
     case TEXT:
         return -1;
+    case LORAS:
+        return add_loras(c, s);
     case LATER:
         return cli_usage_error(c, "--%s: %s is not in this version", r->name, r->help);
     case CHOICE:
@@ -332,5 +412,5 @@ int cli_parse(cli *c, int argc, char **argv) {
                                    argv[optind], c->command->name, c->command->usage);
         c->arg[c->n_arg++] = argv[optind];
     }
-    return -1;
+    return cli_find_preset(c);
 }

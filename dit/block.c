@@ -68,6 +68,18 @@ static void keep(lti_dev *d, const lti_block_run *r, lti_tensor raw, lti_tensor 
     if (r->commit > 0) lti_kv_store(r->kv, d, r->layer, heads(raw, c), heads(v, c), r->commit);
 }
 
+/* Rotated queries of all rows, by way of lin. */
+static lti_tensor make_queries(lti_dev *d, lti_arena *a, const lti_block_run *r, lti_tensor h,
+                               lti_tensor lin) {
+    const lti_dit_config *c = &r->dit->c;
+    const lti_dit_attn *self = &r->dit->block[r->layer].self;
+    lti_tensor q = lti_take_rows(a, r->dit->compute, h.n[0], c->dim);
+    lti_linear(d, h, self->q, LTI_ACT_NONE, lin);
+    lti_norm_rope(d, lin, self->norm_q, c->eps, r->rope, heads(q, c));
+    if (r->kv) lti_kv_queries(r->kv, d, a, r->layer, heads(q, c));
+    return q;
+}
+
 static void self_attention(lti_dev *d, lti_arena *a, const lti_block_run *r, const float *mod) {
     const lti_dit *dit = r->dit;
     const lti_dit_config *c = &dit->c;
@@ -80,10 +92,10 @@ static void self_attention(lti_dev *d, lti_arena *a, const lti_block_run *r, con
     lti_linear(d, h, b->self.k, LTI_ACT_NONE, lin);
     lti_tensor k = make_keys(d, a, r, lin, &raw);
     lti_linear(d, h, b->self.v, LTI_ACT_NONE, v);
-    if (!r->kv_only) {
-        lti_tensor q = lti_take_rows(a, dit->compute, M, D);
-        lti_linear(d, h, b->self.q, LTI_ACT_NONE, lin);
-        lti_norm_rope(d, lin, b->self.norm_q, c->eps, r->rope, heads(q, c));
+    if (r->kv_only) {
+        if (r->kv && lti_kv_wants_queries(r->kv)) make_queries(d, a, r, h, lin);
+    } else {
+        lti_tensor q = make_queries(d, a, r, h, lin);
         lti_attn at = {.q = heads(q, c),
                        .scale = 1.0f / sqrtf((float)c->head_dim),
                        .sink_logit = r->registers ? b->sinks : NULL,

@@ -7,6 +7,7 @@
  * pair. */
 #include "base/error.h"
 #include "dit/model.h"
+#include "weights/systems.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -53,6 +54,25 @@ static bool known_block_name(const char *rest) {
     for (size_t i = 0; i < sizeof block_names / sizeof *block_names; i++)
         if (!strcmp(rest, block_names[i])) return true;
     return false;
+}
+
+/* A file of another system or another part is called by its name. */
+static lt_status refuse_foreign(const lti_weights *w, lt_error *err) {
+    lti_sight s;
+    lti_sight_read(w, &s);
+    if (s.kind == LTI_KIND_FOREIGN)
+        return lti_fail(err, LT_EUNSUPPORTED, "%s: this is a %s; it would need %s",
+                        lti_weights_path(w), s.system, s.needs);
+    if (s.kind == LTI_KIND_UNKNOWN || s.kind == LTI_KIND_DIT) return LT_OK;
+    if (lti_weights_find(w, "patch_embedding.weight")) return LT_OK; /* said better below */
+    return lti_fail(err, LT_EFORMAT,
+                    "%s: this is a %s, expected a Wan transformer; its own option is %s: is this "
+                    "the right file?",
+                    lti_weights_path(w), s.system,
+                    s.kind == LTI_KIND_TEXT   ? "--t5xxl"
+                    : s.kind == LTI_KIND_VAE  ? "--vae"
+                    : s.kind == LTI_KIND_LORA ? "--lora"
+                                              : "--tae");
 }
 
 static lt_status refuse_unknown(const lti_weights *w, lt_error *err) {
@@ -104,7 +124,7 @@ static lt_status infer_sinks(const lti_weights *w, lti_dit_config *c, lt_error *
                         lti_weights_path(w), has_k ? 'k' : 'v', has_k ? 'v' : 'k');
     if (has_k) {
         const int64_t n[3] = {-1, c->n_head, c->head_dim};
-        LT_TRY(lti_weights_get(w, "blocks.0.self_attn.register_k", 3, n, &t, err));
+        LT_TRY(lti_weights_expect(w, "blocks.0.self_attn.register_k", 3, n, &t, err));
         if (t.n[0] < 1 || t.n[0] > 65536)
             return lti_fail(err, LT_EFORMAT, "%s: %lld register rows, expected 1 to 65536",
                             lti_weights_path(w), (long long)t.n[0]);
@@ -112,7 +132,7 @@ static lt_status infer_sinks(const lti_weights *w, lti_dit_config *c, lt_error *
     }
     if (lti_weights_find(w, "register_tokens")) {
         const int64_t n[3] = {1, -1, c->dim};
-        LT_TRY(lti_weights_get(w, "register_tokens", 3, n, &t, err));
+        LT_TRY(lti_weights_expect(w, "register_tokens", 3, n, &t, err));
         if (t.n[1] < 1 || t.n[1] > 65536)
             return lti_fail(err, LT_EFORMAT, "%s: %lld register tokens, expected 1 to 65536",
                             lti_weights_path(w), (long long)t.n[1]);
@@ -126,11 +146,30 @@ static lt_status extent(const lti_weights *w, const char *name, int rank, int ax
                         lt_error *err) {
     const int64_t any[LTI_MAX_RANK] = {-1, -1, -1, -1, -1, -1};
     lti_tensor t;
-    LT_TRY(lti_weights_get(w, name, rank, any, &t, err));
+    LT_TRY(lti_weights_expect(w, name, rank, any, &t, err));
     if (t.n[axis] < 1 || t.n[axis] > 1 << 20)
         return lti_fail(err, LT_EFORMAT, "%s: tensor %s has extent %lld, expected 1 to %d",
                         lti_weights_path(w), name, (long long)t.n[axis], 1 << 20);
     *out = (int)t.n[axis];
+    return LT_OK;
+}
+
+/* Width and input channels: [D,C,1,2,2], or D*C*4 elements folded otherwise by a GGUF tool. */
+static lt_status infer_patch(const lti_weights *w, lti_dit_config *c, lt_error *err) {
+    static const char name[] = "patch_embedding.weight";
+    const lti_tensor *t = lti_weights_find(w, name);
+    if (!t || t->rank == 5) {
+        LT_TRY(extent(w, name, 5, 0, &c->dim, err));
+        return extent(w, name, 5, 1, &c->in_ch, err);
+    }
+    LT_TRY(extent(w, "patch_embedding.bias", 1, 0, &c->dim, err));
+    const int64_t n = lti_numel(t), column = 4 * (int64_t)c->dim;
+    if (n < column || n % column || n / column > 1 << 20)
+        return lti_fail(err, LT_EFORMAT,
+                        "%s: tensor %s has %lld elements, expected a multiple of %lld (width %d x "
+                        "2 x 2)",
+                        lti_weights_path(w), name, (long long)n, (long long)column, c->dim);
+    c->in_ch = (int)(n / column);
     return LT_OK;
 }
 
@@ -161,10 +200,10 @@ static lt_status infer_heads(const lti_weights *w, const cJSON *json, lti_dit_co
 
 lt_status lti_dit_infer(const lti_weights *w, const cJSON *json, lti_dit_config *c, lt_error *err) {
     *c = (lti_dit_config){0};
+    LT_TRY(refuse_foreign(w, err));
     LT_TRY(refuse_unknown(w, err));
     int rows;
-    LT_TRY(extent(w, "patch_embedding.weight", 5, 0, &c->dim, err));
-    LT_TRY(extent(w, "patch_embedding.weight", 5, 1, &c->in_ch, err));
+    LT_TRY(infer_patch(w, c, err));
     LT_TRY(extent(w, "head.head.weight", 2, 0, &rows, err));
     LT_TRY(extent(w, "text_embedding.0.weight", 2, 1, &c->text_dim, err));
     LT_TRY(extent(w, "time_embedding.0.weight", 2, 1, &c->freq_dim, err));

@@ -106,7 +106,7 @@ lt_status lti_dit_forward(const lti_dit *dit, lti_dev *d, lti_arena *a, const lt
                        .registers = !p->no_registers};
     lt_status st = LT_OK;
     if (p->kv) {
-        lti_kv_begin(p->kv, d, p->first, F);
+        lti_kv_begin(p->kv, d, p->first, F, p->commit);
         r.rope = lti_kv_query_table(p->kv);
     } else {
         st = free_table(dit, d, a, p, gh, gw, &r.rope);

@@ -32,7 +32,7 @@ typedef struct lti_dit lti_dit; /* immutable after open; shareable between threa
 
 /* json: transformer/config.json or NULL. head_dim from attention_head_dim, else dim/num_heads, else
  * 128; text_len from json, else 512; everything else from shapes. compute: F32 or BF16. */
-lt_status lti_dit_open(lti_dev *d, const lti_weights *w, const cJSON *json, lti_dtype compute,
+lt_status lti_dit_open(lti_dev *d, lti_weights *w, const cJSON *json, lti_dtype compute,
                        lti_dit **out, lt_error *err);
 void lti_dit_close(lti_dev *d, lti_dit **dit);
 const lti_dit_config *lti_dit_get_config(const lti_dit *dit);
@@ -51,7 +51,7 @@ void lti_text_kv_set(lti_text_kv *kv, lti_dev *d, const lti_dit *dit, lti_arena 
 typedef struct lti_dit_pass {
     lti_tensor x;   /* f32 [F, in_ch, h, w], device */
     const float *t; /* HOST [F]: timestep of each latent frame, 0..1000 */
-    int64_t first;  /* latent frame number of x[0] */
+    int64_t first;  /* latent frame number of x[0]; with commit also of frames already cached */
     const lti_text_kv *text;
     lti_kv *kv;        /* NULL: no cache, positions from `first` */
     bool no_registers; /* ignore register_k/v, register_tokens and sinks */

@@ -10,7 +10,7 @@
 
 typedef struct loader {
     lti_dev *d;
-    const lti_weights *w;
+    lti_weights *w;
     lti_dit *dit;
     lt_error *err;
 } loader;
@@ -25,15 +25,35 @@ static lt_status linear(loader *l, const char *name, int64_t out, int64_t in, lt
     snprintf(full, sizeof full, "%s.bias", name);
     LT_TRY(lti_weights_get(l->w, full, 1, (const int64_t[]){out}, &b, l->err));
     *packed = lti_pack_linear(l->d, &wt, &b, compute, l->err);
+    lti_weights_forget(l->w);
     l->dit->c.n_param += out * in + out;
     return *packed ? LT_OK : l->err->code;
+}
+
+/* GGUF tools drop leading and trailing axes of one ([1,6,D] comes as [6,D]): such a tensor gets its
+ * shape back. Any other is refused as get does. */
+static lt_status get_squeezed(loader *l, const char *name, int rank, const int64_t *n,
+                              lti_tensor *out) {
+    const lti_tensor *t = lti_weights_find(l->w, name);
+    int i = 0, k = 0;
+    while (t) {
+        while (i < t->rank && t->n[i] == 1) i++;
+        while (k < rank && n[k] == 1) k++;
+        if (i == t->rank || k == rank || t->n[i] != n[k]) break;
+        i++;
+        k++;
+    }
+    if (!t || i < t->rank || k < rank) return lti_weights_get(l->w, name, rank, n, out, l->err);
+    LT_TRY(lti_weights_get(l->w, name, -1, NULL, out, l->err));
+    *out = lti_view(out->data, out->dtype, rank, n);
+    return LT_OK;
 }
 
 /* A vector or small table to device memory as `dt` (F32 or BF16). */
 static lt_status upload(loader *l, const char *name, int rank, const int64_t *n, lti_dtype dt,
                         void **dev) {
     lti_tensor t;
-    LT_TRY(lti_weights_get(l->w, name, rank, n, &t, l->err));
+    LT_TRY(get_squeezed(l, name, rank, n, &t));
     int64_t count = lti_numel(&t);
     size_t bytes = (size_t)count * lti_dtype_size(dt);
     float *f = malloc((size_t)count * sizeof *f);
@@ -46,6 +66,7 @@ static lt_status upload(loader *l, const char *name, int rank, const int64_t *n,
     }
     free(host);
     free(f);
+    lti_weights_forget(l->w);
     l->dit->c.n_param += count;
     return *dev ? LT_OK : lti_oom(l->err, bytes);
 }
@@ -108,15 +129,20 @@ static lt_status block(loader *l, int layer, lti_dit_block *b) {
     return block_sinks(l, layer, b);
 }
 
-/* The patch convolution has stride = kernel, so it is a linear over c*4 + ph*2 + pw. */
+/* The patch convolution has stride = kernel, so it is a linear over c*4 + ph*2 + pw. ggml has no
+ * fifth axis, so GGUF tools fold it to [D*C,1,2,2] or [D,C*4], which moves no element: infer has
+ * checked their count. */
 static lt_status patch(loader *l) {
     lti_tensor wt, b;
     const lti_dit_config *c = &l->dit->c;
     const int64_t n[5] = {c->dim, c->in_ch, 1, 2, 2};
-    LT_TRY(lti_weights_get(l->w, "patch_embedding.weight", 5, n, &wt, l->err));
+    const lti_tensor *any = lti_weights_find(l->w, "patch_embedding.weight");
+    const int rank = any && any->rank != 5 ? -1 : 5;
+    LT_TRY(lti_weights_get(l->w, "patch_embedding.weight", rank, n, &wt, l->err));
     LT_TRY(lti_weights_get(l->w, "patch_embedding.bias", 1, n, &b, l->err));
     lti_tensor flat = LTI_VIEW(wt.data, wt.dtype, c->dim, (int64_t)c->in_ch * 4);
     l->dit->patch = lti_pack_linear(l->d, &flat, &b, LTI_F32, l->err);
+    lti_weights_forget(l->w);
     l->dit->c.n_param += lti_numel(&flat) + c->dim;
     return l->dit->patch ? LT_OK : l->err->code;
 }
@@ -143,7 +169,7 @@ static lt_status load(loader *l) {
     return l->d->ops.sync(l->d, l->err);
 }
 
-lt_status lti_dit_open(lti_dev *d, const lti_weights *w, const cJSON *json, lti_dtype compute,
+lt_status lti_dit_open(lti_dev *d, lti_weights *w, const cJSON *json, lti_dtype compute,
                        lti_dit **out, lt_error *err) {
     LT_ASSERT(compute == LTI_F32 || compute == LTI_BF16);
     *out = NULL;

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  * encode/raw.c - uncompressed sinks: .rgb (RGB24, no header) and y4m (4:2:0) to a file or stdout.
  *
- * y4m cannot say which matrix was used; ours is always BT.709, limited range, chroma sited left
- * (C420mpeg2; C420jpeg would mean centred). A reader that guesses from the size must be told, e.g.
- * with -colorspace bt709. */
+ * y4m has no field for the matrix; ours is always BT.709, limited range, chroma sited left
+ * (C420mpeg2; C420jpeg would mean centred). The comment XBT709 says so to our own reader; others
+ * that guess from the size must be told, e.g. with -colorspace bt709. Pitfall: libav refuses a
+ * header of more than 96 characters. */
 #include "encode/sink_int.h"
 #include "encode/yuv.h"
 #include <stdio.h>
@@ -51,10 +52,10 @@ static lt_status rgb_write(lt_sink *s, const uint8_t *rgb, lt_error *err) {
 
 static lt_status y4m_header(lt_sink *s, lt_error *err) {
     char line[160];
-    const int n = snprintf(line, sizeof line,
-                           "YUV4MPEG2 W%d H%d F%d:%d Ip A1:1 C420mpeg2 XYSCSS=420MPEG2 "
-                           "XCOLORRANGE=LIMITED\n",
-                           s->width, s->height, s->fps_num, s->fps_den);
+    const int n =
+        snprintf(line, sizeof line,
+                 "YUV4MPEG2 W%d H%d F%d:%d Ip A1:1 C420mpeg2 XBT709 XCOLORRANGE=LIMITED\n",
+                 s->width, s->height, s->fps_num, s->fps_den);
     ((raw_sink *)s->priv)->header = true;
     return put(s, line, (size_t)n, err);
 }

@@ -20,64 +20,18 @@ void lt_engine_params_init_sized(lt_engine_params *p, size_t size) {
 
 static const char defaults_file[] = "longtake.json";
 
-/* The list `key` as timesteps before the shift; *n stays when it is absent. */
-static lt_status read_timesteps(const cJSON *j, const char *key, double shift, double *list, int *n,
-                                lt_error *err) {
-    lti_schedule s;
-    lt_error why = {0};
-    LT_TRY(lti_json_read_list(j, defaults_file, key, list, LTI_MAX_STEPS, n, err));
-    if (*n > 0 && lti_schedule_init(&s, list, *n, shift, &why) < 0)
-        return lti_fail(err, LT_EFORMAT, "%s: %s; correct the file", defaults_file, why.msg);
+/* longtake.json over Self Forcing's settings, the preset over longtake.json. */
+static lt_status read_defaults(lt_engine *e, const cJSON *json, const lti_preset *preset,
+                               lt_error *err) {
+    char name[sizeof e->info.name];
+    lti_defaults_init(&e->defaults, &e->info);
+    LT_TRY(lti_defaults_read(&e->defaults, json, defaults_file, err));
+    if (!preset->json) return LT_OK;
+    memcpy(name, e->info.name, sizeof name);
+    LT_TRY(lti_defaults_read(&e->defaults, preset->json, preset->path, err));
+    memcpy(e->info.preset, e->info.name, sizeof e->info.preset);
+    memcpy(e->info.name, name, sizeof name); /* the model keeps its name */
     return LT_OK;
-}
-
-/* Name for people; cut to the field between UTF-8 characters. */
-static void read_name(const cJSON *j, char *out, size_t size) {
-    snprintf(out, size, "%s", lti_json_str(j, "name", "wan"));
-    size_t n = strlen(out);
-    if (n + 1 < size) return;
-    while (n > 0 && ((unsigned char)out[n - 1] & 0xC0u) == 0x80u) n--;
-    if (n > 0 && (unsigned char)out[n - 1] >= 0xC0u) out[n - 1] = '\0';
-}
-
-/* Defaults of longtake.json over Self Forcing's own (spec: chunk 3, window 18, no sink, 4 steps).
- */
-static lt_status read_defaults(lt_engine *e, const cJSON *j, lt_error *err) {
-    static const char *const modes[] = {"chunk", "rolling"}; /* LT_MODE_CHUNK + i */
-    static const char *const policies[] = {"none", "absolute", "slot", "realign"};
-    const char *f = defaults_file;
-    lt_model_info *m = &e->info;
-    *m = (lt_model_info){.struct_size = sizeof *m,
-                         .width = 832,
-                         .height = 480,
-                         .fps = 16,
-                         .chunk = 3,
-                         .window = 18,
-                         .n_step = 4,
-                         .timesteps = {1000, 750, 500, 250},
-                         .flow_shift = 5,
-                         .text_len = 512,
-                         .latent_channels = 16,
-                         .size_multiple = 16};
-    int mode = 0, policy = 1;
-    read_name(j, m->name, sizeof m->name);
-    LT_TRY(lti_json_read_int(j, f, "width", m->size_multiple, LTI_MAX_SIDE, &m->width, err));
-    LT_TRY(lti_json_read_int(j, f, "height", m->size_multiple, LTI_MAX_SIDE, &m->height, err));
-    if (m->width % m->size_multiple || m->height % m->size_multiple)
-        return lti_fail(err, LT_EFORMAT,
-                        "%s: %dx%d pixels, expected multiples of %d; correct the file", f, m->width,
-                        m->height, m->size_multiple);
-    LT_TRY(lti_json_read_num(j, f, "fps", 0.01, 240, &m->fps, err));
-    LT_TRY(lti_json_read_int(j, f, "chunk", 1, LTI_MAX_CHUNK, &m->chunk, err));
-    LT_TRY(lti_json_read_int(j, f, "window", 0, LTI_MAX_CACHED, &m->window, err));
-    LT_TRY(lti_json_read_int(j, f, "sink", 0, LTI_MAX_CACHED, &m->sink, err));
-    LT_TRY(lti_json_read_num(j, f, "flow_shift", 0.01, 100, &m->flow_shift, err));
-    LT_TRY(lti_json_read_word(j, f, "mode", modes, 2, &mode, err));
-    LT_TRY(lti_json_read_word(j, f, "sink_policy", policies, 4, &policy, err));
-    m->mode = LT_MODE_CHUNK + mode;
-    m->sink_policy = LT_SINK_NONE + policy;
-    LT_TRY(read_timesteps(j, "timesteps", m->flow_shift, m->timesteps, &m->n_step, err));
-    return read_timesteps(j, "timesteps_first", m->flow_shift, e->first, &e->n_first, err);
 }
 
 /* Rows of text the diffusion model reads: its config says so; ours may only repeat it. */
@@ -94,11 +48,44 @@ static lt_status read_text_len(lt_engine *e, const lti_folder *f, lt_error *err)
                     defaults_file, ours, *n);
 }
 
-static lt_status open_parts(lt_engine *e, const lti_folder *f, int parts, lt_error *err) {
+/* The diffusion model's weights, with what the caller adds to them. */
+static lt_status open_dit_weights(lt_engine *e, const char *path, const lt_engine_params *p,
+                                  lt_error *err) {
+    if (p->n_lora < 0 || p->n_lora > LTI_MAX_LORA || (p->n_lora > 0 && !p->loras))
+        return lti_fail(err, LT_EINVAL, "loras: %d files, expected 0 to %d", p->n_lora,
+                        LTI_MAX_LORA);
+    lti_lora_ref lora[LTI_MAX_LORA];
+    for (int i = 0; i < p->n_lora; i++)
+        lora[i] = (lti_lora_ref){p->loras[i].path, p->loras[i].scale};
+    const lti_weights_options opt = {.root = p->checkpoint_key, .lora = lora, .n_lora = p->n_lora};
+    return lti_weights_open_with(path, LTI_PART_DIT, &opt, &e->w_dit, err);
+}
+
+/* What turns latents into pictures, and back. */
+static lt_status open_pictures(lt_engine *e, const lti_folder *f, int parts, lt_error *err) {
+    if (parts & (LT_PART_VAE | LT_PART_ENCODER))
+        LT_TRY(lti_weights_open(f->vae, LTI_PART_VAE, &e->w_vae, err));
+    if (parts & LT_PART_VAE) {
+        LT_TRY(lti_vae_open(e->dev, e->w_vae, f->vae_json, e->compute, &e->vae, err));
+        e->info.vae_params = lti_vae_params(e->vae);
+    }
+    if (parts & LT_PART_ENCODER)
+        LT_TRY(
+            lti_vae_encoder_open(e->dev, e->w_vae, f->vae_json, e->compute, &e->vae_encoder, err));
+    if (parts & LT_PART_TAE) {
+        LT_TRY(lti_weights_open(f->tae, LTI_PART_TAE, &e->w_tae, err));
+        LT_TRY(lti_tae_open(e->dev, e->w_tae, f->tae_json, e->compute, &e->tae, err));
+        e->info.vae_params += lti_tae_params(e->tae);
+    }
+    return LT_OK;
+}
+
+static lt_status open_parts(lt_engine *e, const lti_folder *f, const lt_engine_params *p, int parts,
+                            lt_error *err) {
     lt_model_info *m = &e->info;
     LT_TRY(read_text_len(e, f, err));
     if (parts & LT_PART_DIT) {
-        LT_TRY(lti_weights_open(f->dit, LTI_PART_DIT, &e->w_dit, err));
+        LT_TRY(open_dit_weights(e, f->dit, p, err));
         LT_TRY(lti_dit_open(e->dev, e->w_dit, f->dit_json, e->compute, &e->dit, err));
         const lti_dit_config *c = lti_dit_get_config(e->dit);
         m->latent_channels = c->in_ch;
@@ -106,16 +93,15 @@ static lt_status open_parts(lt_engine *e, const lti_folder *f, int parts, lt_err
     }
     if (parts & LT_PART_TEXT) {
         LT_TRY(lti_weights_open(f->text, LTI_PART_TEXT, &e->w_text, err));
-        LT_TRY(lti_text_open(e->dev, e->w_text, f->text_json, f->tokenizer, m->text_len, e->compute,
-                             &e->text, err));
+        /* A text encoder from elsewhere that brings its own tokenizer does not want the folder's. */
+        const lti_text_options o = {.mode = p->keep_text ? LTI_TEXT_RESIDENT : LTI_TEXT_AUTO,
+                                    .cache_dir = p->text_cache_dir,
+                                    .prefer_inside = p->text_path && !p->tokenizer_path};
+        LT_TRY(lti_text_open_with(e->dev, e->w_text, f->text_json, f->tokenizer, m->text_len,
+                                  e->compute, &o, &e->text, err));
         m->text_params = lti_text_params(e->text);
     }
-    if (parts & LT_PART_VAE) {
-        LT_TRY(lti_weights_open(f->vae, LTI_PART_VAE, &e->w_vae, err));
-        LT_TRY(lti_vae_open(e->dev, e->w_vae, f->vae_json, e->compute, &e->vae, err));
-        m->vae_params = lti_vae_params(e->vae);
-    }
-    return LT_OK;
+    return open_pictures(e, f, parts, err);
 }
 
 /* Parts that load one by one may still not belong together. */
@@ -132,11 +118,36 @@ static lt_status check_fit(const lt_engine *e, lt_error *err) {
                         "are of different models",
                         lti_weights_path(e->w_vae), lti_vae_channels(e->vae),
                         lti_weights_path(e->w_dit), lti_dit_get_config(e->dit)->out_ch);
+    if (e->dit && e->tae && lti_tae_channels(e->tae) != lti_dit_get_config(e->dit)->out_ch)
+        return lti_fail(err, LT_EFORMAT,
+                        "%s: decodes %d latent channels, but %s makes %d; these parts "
+                        "are of different models",
+                        lti_weights_path(e->w_tae), lti_tae_channels(e->tae),
+                        lti_weights_path(e->w_dit), lti_dit_get_config(e->dit)->out_ch);
     return LT_OK;
+}
+
+static lt_status open_folder(lt_engine *e, const lt_engine_params *params, int parts,
+                             lt_error *err) {
+    lt_engine_params p = *params;
+    lti_preset preset;
+    lti_folder f;
+    LT_TRY(lti_preset_open(p.preset, p.model_dir, &preset, err));
+    lti_preset_apply(&preset, &p);
+    lt_status st = lti_folder_open(&p, parts, &f, err);
+    if (st >= 0) {
+        st = read_defaults(e, f.json, &preset, err);
+        if (st >= 0) st = open_parts(e, &f, &p, parts, err);
+        if (st >= 0) st = check_fit(e, err);
+        lti_folder_close(&f);
+    }
+    lti_preset_close(&preset);
+    return st;
 }
 
 static lt_status engine_init(lt_engine *e, const lt_engine_params *p, lt_error *err) {
     int parts = p->parts ? p->parts : ALL_PARTS;
+    if (!p->parts && p->tae_path) parts = parts - LT_PART_VAE + LT_PART_TAE;
     const char *backend = p->backend ? p->backend : "auto";
     if (p->threads < 0 || p->threads > 1024)
         return lti_fail(err, LT_EINVAL, "threads: %d, expected 0 (all cores) to 1024", p->threads);
@@ -150,13 +161,7 @@ static lt_status engine_init(lt_engine *e, const lt_engine_params *p, lt_error *
     bool ref = strcmp(e->dev->ops.name, "ref") == 0;
     e->compute =
         p->dtype == LT_DTYPE_F32 || (p->dtype == LT_DTYPE_AUTO && ref) ? LTI_F32 : LTI_BF16;
-    lti_folder f;
-    LT_TRY(lti_folder_open(p, parts, &f, err));
-    lt_status st = read_defaults(e, f.json, err);
-    if (st >= 0) st = open_parts(e, &f, parts, err);
-    if (st >= 0) st = check_fit(e, err);
-    lti_folder_close(&f);
-    return st;
+    return open_folder(e, p, parts, err);
 }
 
 lt_status lt_engine_open(const lt_engine_params *params, lt_engine **out, lt_error *err) {
@@ -179,10 +184,13 @@ void lt_engine_close(lt_engine **pe) {
         lti_dit_close(e->dev, &e->dit);
         lti_text_close(e->dev, &e->text);
         lti_vae_close(e->dev, &e->vae);
+        lti_vae_encoder_close(e->dev, &e->vae_encoder);
+        lti_tae_close(e->dev, &e->tae);
     }
     lti_weights_close(&e->w_dit);
     lti_weights_close(&e->w_text);
     lti_weights_close(&e->w_vae);
+    lti_weights_close(&e->w_tae);
     lti_dev_close(&e->dev);
     free(e->backend);
     free(e->disable);

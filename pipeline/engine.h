@@ -4,26 +4,27 @@
 #define LT_PIPELINE_ENGINE_H
 #include "dit/dit.h"
 #include "longtake/longtake.h"
+#include "pipeline/defaults.h"
 #include "pipeline/folder.h"
 #include "pipeline/stream.h"
 #include "text/text.h"
-#include "vae/vae.h"
+#include "vae/codec.h"
 
-#define LTI_MAX_SIDE 8192   /* pixels */
-#define LTI_MAX_CACHED 4096 /* latent frames of window, and of anchors */
+#define LTI_MAX_LORA 32
 
 struct lt_engine {
     lti_dev *dev;            /* packs the weights; streams open their own */
     char *backend, *disable; /* as asked for; disable may be NULL */
     int threads;
     lti_dtype compute;
-    lti_weights *w_dit, *w_text, *w_vae; /* mapped as long as the models live */
-    lti_dit *dit;                        /* NULL when the part was not asked for */
+    lti_weights *w_dit, *w_text, *w_vae, *w_tae; /* mapped as long as the models live */
+    lti_dit *dit;                                /* NULL when the part was not asked for */
     lti_text *text;
     lti_vae *vae;
+    lti_tae *tae;                 /* decodes instead of the VAE when it is there */
+    lti_vae_encoder *vae_encoder; /* LT_PART_ENCODER */
     lt_model_info info;
-    int n_first; /* timesteps of chunk 0, when longtake.json gives its own; else 0 */
-    double first[LTI_MAX_STEPS];
+    lti_defaults defaults; /* of info */
 };
 
 /* A dev of the engine's backend for one thread. n_threads 0: the engine's. */
@@ -33,10 +34,12 @@ lt_status lti_engine_dev(const lt_engine *e, int n_threads, lti_dev **out, lt_er
  * endless. The caller adds seed, noise, cancel and callbacks. */
 typedef struct lti_plan {
     int width, height;
-    int64_t n_frames; /* pixel frames, 0 endless */
+    int64_t n_frames; /* pixel frames to deliver, 0 endless */
+    int64_t first;    /* number of the first of them: pictures that were given and are the past */
     lti_take_config take;
     double timesteps[LTI_MAX_STEPS];
     double shift;
+    lti_prompt prompt[LTI_MAX_PROMPT]; /* take.n_prompt of them, without text */
 } lti_plan;
 /* *full = p over the defaults, also when p's struct is an older, shorter one or NULL. */
 void lti_stream_params_read(lt_stream_params *full, const lt_stream_params *p);

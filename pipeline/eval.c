@@ -5,7 +5,9 @@
  *   text        --prompt                          -> ids [n], text [text_len, D]
  *   dit         x [T,C,h,w], t [T], text          -> flow [T,C,h,w]   one pass, no cache
  *   rollout     noise, renoise [S,T,C,h,w], text  -> latent [T,C,h,w]
- *   vae-decode  latent [T,C,h,w]                  -> rgb [1+4(T-1),3,8h,8w] in [-1,1] */
+ *   vae-decode  latent [T,C,h,w]                  -> rgb [1+4(T-1),3,8h,8w] in [-1,1]
+ *   vae-encode  rgb [1+4(T-1),3,H,W] in [-1,1]    -> latent [T,C,H/8,W/8]
+ *   tae-decode, tae-encode                           the same with rgb in [0,1] */
 #include <math.h>
 #include <string.h>
 #include "base/error.h"
@@ -53,9 +55,8 @@ static lt_status input(eval_run *r, const char *name, int rank, const int64_t *n
     return LT_OK;
 }
 
-/* Latents [T,C,h,w] that the model can take. */
-static lt_status latents(eval_run *r, const char *name, int multiple, lti_tensor *out) {
-    int64_t c = r->e->vae ? lti_vae_channels(r->e->vae) : r->e->info.latent_channels;
+/* Latents [T,c,h,w] that the model can take. */
+static lt_status latents(eval_run *r, const char *name, int64_t c, int multiple, lti_tensor *out) {
     LT_TRY(input(r, name, 4, (const int64_t[]){-1, c, -1, -1}, out));
     if (out->n[0] < 1 || out->n[0] > MAX_LATENT_FRAMES || out->n[2] < 1 || out->n[3] < 1 ||
         out->n[2] > MAX_LATENT_SIDE || out->n[3] > MAX_LATENT_SIDE || out->n[2] % multiple ||
@@ -109,7 +110,7 @@ static lt_status run_dit(eval_run *r, lti_dit_pass *p, lti_text_kv *kv, const fl
 
 static lt_status eval_dit(eval_run *r) {
     lti_tensor x, t, text, flow;
-    LT_TRY(latents(r, "x", 2, &x));
+    LT_TRY(latents(r, "x", r->e->info.latent_channels, 2, &x));
     LT_TRY(input(r, "t", 1, (const int64_t[]){x.n[0]}, &t));
     LT_TRY(text_rows(r, &text));
     flow = x;
@@ -146,7 +147,7 @@ static lt_status eval_rollout(eval_run *r) {
     lt_stream_params sp;
     lti_plan plan;
     lti_stream_params_read(&sp, r->p->stream);
-    LT_TRY(latents(r, "noise", 2, &noise));
+    LT_TRY(latents(r, "noise", r->e->info.latent_channels, 2, &noise));
     LT_TRY(text_rows(r, &text));
     sp.width = (int32_t)noise.n[3] * 8;
     sp.height = (int32_t)noise.n[2] * 8;
@@ -172,52 +173,105 @@ static lt_status eval_rollout(eval_run *r) {
     return lti_safetensors_write(r->p->out, &(lti_named){"latent", out}, 1, r->err);
 }
 
-/* [n,H,W,3] at src -> planes of frames first.. of out [.,3,H,W], clamped to [-1,1]. */
-static void to_planes(const float *src, lti_tensor out, int64_t first, int n) {
+/* ---- pictures ------------------------------------------------------------------------------- */
+
+/* [n,H,W,3] at src, [-1,1] -> planes of frames first.. of out [.,3,H,W], clamped to [-1,1]; unit: as
+ * [0,1]. */
+static void to_planes(const float *src, lti_tensor out, int64_t first, int n, bool unit) {
+    const float mul = unit ? 0.5f : 1.0f, add = unit ? 0.5f : 0.0f, low = unit ? 0.0f : -1.0f;
     int64_t px = out.n[2] * out.n[3];
     for (int i = 0; i < n; i++) {
         float *dst = lti_rows(out, first + i, 1).data;
         for (int64_t p = 0; p < px; p++)
             for (int c = 0; c < 3; c++)
-                dst[c * px + p] = fminf(fmaxf(src[(i * px + p) * 3 + c], -1.0f), 1.0f);
+                dst[c * px + p] = fminf(fmaxf(src[(i * px + p) * 3 + c] * mul + add, low), 1.0f);
     }
 }
 
-static lt_status run_decode(eval_run *r, lti_vae_state *s, lti_tensor z, lti_tensor out) {
-    lti_tensor rgb = LTI_VIEW(NULL, LTI_F32, 4, out.n[2], out.n[3], 3);
-    lti_tensor one = LTI_VIEW(NULL, LTI_F32, z.n[1], z.n[2], z.n[3]);
-    float *host = take_host(r, lti_numel(&rgb));
-    one.data = take_dev(r, lti_nbytes(&one));
-    rgb.data = take_dev(r, lti_nbytes(&rgb));
-    if (!host || !one.data || !rgb.data) return lti_oom(r->err, lti_nbytes(&rgb));
-    r->d->measuring = true;
-    for (int i = 0; i < 2; i++) lti_vae_decode(r->e->vae, r->d, &r->work, s, one, rgb);
-    r->d->measuring = false;
-    lti_vae_state_reset(r->d, s);
-    LT_TRY(slab(r));
+static lt_status run_decode(eval_run *r, lti_decoder *s, lti_tensor z, bool unit, lti_tensor out) {
+    float *host = take_host(r, LTI_FRAMES_PER_LATENT * 3 * out.n[2] * out.n[3]);
+    if (!host) return lti_oom(r->err, lti_nbytes(&out));
     int64_t done = 0;
     for (int64_t f = 0; f < z.n[0]; f++) {
-        lti_put(r->d, one.data, lti_rows(z, f, 1).data, lti_nbytes(&one));
-        int n = lti_vae_decode(r->e->vae, r->d, &r->work, s, one, rgb);
+        lti_tensor rgb;
+        int n = lti_decode(s, lti_rows(z, f, 1).data, &rgb);
         lti_get(r->d, host, rgb.data, lti_nbytes(&rgb));
-        to_planes(host, out, done, n);
+        to_planes(host, out, done, n, unit);
         done += n;
     }
     return r->d->ops.sync(r->d, r->err);
 }
 
-static lt_status eval_vae_decode(eval_run *r) {
+/* latent -> rgb by the VAE, in [-1,1], or the TAE, in [0,1] */
+static lt_status eval_decode(eval_run *r, const lti_vae *vae, const lti_tae *tae) {
     lti_tensor z;
-    LT_TRY(latents(r, "latent", 1, &z));
+    LT_TRY(latents(r, "latent", tae ? lti_tae_channels(tae) : lti_vae_channels(vae), 1, &z));
     lti_tensor out = LTI_VIEW(NULL, LTI_F32, 1 + 4 * (z.n[0] - 1), 3, 8 * z.n[2], 8 * z.n[3]);
     if (!(out.data = take_host(r, lti_numel(&out)))) return lti_oom(r->err, lti_nbytes(&out));
-    lti_vae_state *s = NULL;
-    LT_TRY(lti_vae_state_open(r->d, r->e->vae, (int)z.n[2], (int)z.n[3], &s, r->err));
-    lt_status st = run_decode(r, s, z, out);
-    lti_vae_state_close(r->d, &s);
+    lti_decoder *s = NULL;
+    LT_TRY(lti_decoder_open(r->d, vae, tae, (int)z.n[2], (int)z.n[3], &s, r->err));
+    lt_status st = run_decode(r, s, z, tae != NULL, out);
+    lti_decoder_close(&s);
     LT_TRY(st);
     return lti_safetensors_write(r->p->out, &(lti_named){"rgb", out}, 1, r->err);
 }
+
+static lt_status eval_vae_decode(eval_run *r) { return eval_decode(r, r->e->vae, NULL); }
+static lt_status eval_tae_decode(eval_run *r) { return eval_decode(r, NULL, r->e->tae); }
+
+/* rgb [N,3,H,W] of a size that can be encoded */
+static lt_status pictures(eval_run *r, lti_tensor *out) {
+    LT_TRY(input(r, "rgb", 4, (const int64_t[]){-1, 3, -1, -1}, out));
+    if (out->n[0] >= 1 && out->n[0] <= 4 * MAX_LATENT_FRAMES && out->n[2] >= 8 && out->n[3] >= 8 &&
+        out->n[2] <= LTI_MAX_SIDE && out->n[3] <= LTI_MAX_SIDE && out->n[2] % 8 == 0 &&
+        out->n[3] % 8 == 0)
+        return LT_OK;
+    return lti_fail(r->err, LT_EINVAL,
+                    "%s: 'rgb' is [%lld,3,%lld,%lld], expected 1 to %d pictures with sides that "
+                    "divide by 8, up to %d",
+                    r->p->in, (long long)out->n[0], (long long)out->n[2], (long long)out->n[3],
+                    4 * MAX_LATENT_FRAMES, LTI_MAX_SIDE);
+}
+
+/* Every picture of planes [N,3,H,W] through s; out [T,C,h,w]. unit: the planes are in [0,1]. */
+static lt_status run_encode(eval_run *r, lti_encoder *s, lti_tensor rgb, bool unit,
+                            lti_tensor out) {
+    int64_t px = rgb.n[2] * rgb.n[3], done = 0;
+    const float mul = unit ? 2.0f : 1.0f, add = unit ? -1.0f : 0.0f;
+    lti_tensor one = LTI_VIEW(take_host(r, 3 * px), LTI_F32, rgb.n[2], rgb.n[3], 3);
+    float *dst = one.data;
+    if (!dst) return lti_oom(r->err, lti_nbytes(&one));
+    for (int64_t f = 0; f < rgb.n[0]; f++) {
+        const float *src = lti_rows(rgb, f, 1).data;
+        for (int64_t p = 0; p < px; p++)
+            for (int c = 0; c < 3; c++) dst[p * 3 + c] = src[c * px + p] * mul + add;
+        if (done < out.n[0]) done += lti_encode(s, one, lti_rows(out, done, 1).data);
+    }
+    if (done < out.n[0]) done += lti_encode_finish(s, lti_rows(out, done, 1).data);
+    LT_ASSERT(done == out.n[0]);
+    return r->d->ops.sync(r->d, r->err);
+}
+
+/* rgb -> latent. The VAE takes 1 + 4 (T - 1) pictures; the TAE any number, it pads the end. */
+static lt_status eval_encode(eval_run *r, const lti_vae_encoder *vae, const lti_tae *tae) {
+    lti_tensor rgb;
+    LT_TRY(pictures(r, &rgb));
+    if (vae && rgb.n[0] % 4 != 1)
+        return lti_fail(r->err, LT_EINVAL, "%s: 'rgb' has %lld pictures, expected 1, 5, 9, ...",
+                        r->p->in, (long long)rgb.n[0]);
+    int64_t t = (rgb.n[0] + 3) / 4, c = tae ? lti_tae_channels(tae) : lti_vae_encoder_channels(vae);
+    lti_tensor out = LTI_VIEW(NULL, LTI_F32, t, c, rgb.n[2] / 8, rgb.n[3] / 8);
+    if (!(out.data = take_host(r, lti_numel(&out)))) return lti_oom(r->err, lti_nbytes(&out));
+    lti_encoder *s = NULL;
+    LT_TRY(lti_encoder_open(r->d, vae, tae, (int)out.n[2], (int)out.n[3], &s, r->err));
+    lt_status st = run_encode(r, s, rgb, tae != NULL, out);
+    lti_encoder_close(&s);
+    LT_TRY(st);
+    return lti_safetensors_write(r->p->out, &(lti_named){"latent", out}, 1, r->err);
+}
+
+static lt_status eval_vae_encode(eval_run *r) { return eval_encode(r, r->e->vae_encoder, NULL); }
+static lt_status eval_tae_encode(eval_run *r) { return eval_encode(r, NULL, r->e->tae); }
 
 typedef struct eval_part {
     const char *name;
@@ -231,6 +285,9 @@ static const eval_part eval_parts[] = {
     {"dit", LT_PART_DIT, true, eval_dit},
     {"rollout", LT_PART_DIT, true, eval_rollout},
     {"vae-decode", LT_PART_VAE, true, eval_vae_decode},
+    {"vae-encode", LT_PART_ENCODER, true, eval_vae_encode},
+    {"tae-decode", LT_PART_TAE, true, eval_tae_decode},
+    {"tae-encode", LT_PART_TAE, true, eval_tae_encode},
 };
 
 static const eval_part *find_part(const char *name) {
@@ -248,11 +305,12 @@ lt_status lt_eval(lt_engine *e, const lt_eval_params *p, lt_error *err) {
     const eval_part *part = find_part(p->part);
     if (!part)
         return lti_fail(err, LT_EINVAL,
-                        "eval: unknown part '%s'; expected text, dit, rollout or "
-                        "vae-decode",
+                        "eval: unknown part '%s'; expected text, dit, rollout, vae-decode, "
+                        "vae-encode, tae-decode or tae-encode",
                         p->part ? p->part : "");
-    int have =
-        (e->dit ? LT_PART_DIT : 0) | (e->text ? LT_PART_TEXT : 0) | (e->vae ? LT_PART_VAE : 0);
+    int have = (e->dit ? LT_PART_DIT : 0) | (e->text ? LT_PART_TEXT : 0) |
+               (e->vae ? LT_PART_VAE : 0) | (e->vae_encoder ? LT_PART_ENCODER : 0) |
+               (e->tae ? LT_PART_TAE : 0);
     if (part->parts & ~have)
         return lti_fail(err, LT_EINVAL, "eval %s: the engine was opened without that part",
                         part->name);

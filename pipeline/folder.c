@@ -3,7 +3,8 @@
  *
  * diffusers:  transformer/ text_encoder/ vae/ tokenizer/spiece.model (+ our longtake.json)
  * Wan's own:  diffusion_pytorch_model.safetensors[.index.json], Wan2.1_VAE.safetensors,
- *             models_t5_umt5-xxl-enc-bf16.safetensors, google/umt5-xxl/spiece.model
+ *             models_t5_umt5-xxl-enc-bf16.safetensors, google/umt5-xxl/spiece.model;
+ *             each weight file also as .pth
  * Pitfall: Wan's own repositories name the DiT file like diffusers does, with original names
  * inside. */
 #include "pipeline/folder.h"
@@ -85,32 +86,43 @@ static lt_status require(bool wanted, const char *path, const char *dir, const c
 }
 
 static lt_status find_all(const lt_engine_params *p, int parts, lti_folder *f, lt_error *err) {
-    static const char *const dit[] = {"transformer", "diffusion_pytorch_model.safetensors",
-                                      "diffusion_pytorch_model.safetensors.index.json", NULL};
+    static const char *const dit[] = {"transformer",
+                                      "diffusion_pytorch_model.safetensors",
+                                      "diffusion_pytorch_model.safetensors.index.json",
+                                      "diffusion_pytorch_model.pt",
+                                      "diffusion_pytorch_model.pth",
+                                      NULL};
     static const char *const text[] = {"text_encoder", "models_t5_umt5-xxl-enc-bf16.safetensors",
                                        "models_t5_umt5-xxl-enc-bf16.pth", NULL};
     static const char *const vae[] = {"vae", "Wan2.1_VAE.safetensors", "Wan2.1_VAE.pth", NULL};
-    static const char *const tok[] = {"tokenizer/spiece.model", "google/umt5-xxl/spiece.model",
-                                      "spiece.model", NULL};
+    static const char *const tok[] = {"tokenizer/spiece.model",
+                                      "tokenizer/tokenizer.json",
+                                      "google/umt5-xxl/spiece.model",
+                                      "google/umt5-xxl/tokenizer.json",
+                                      "spiece.model",
+                                      "tokenizer.json",
+                                      NULL}; /* none: the text encoder's file may have it */
     const char *dir = p->model_dir;
     LT_TRY(find_part(p->dit_path, dir, dit, &f->dit, err));
     LT_TRY(find_part(p->text_path, dir, text, &f->text, err));
     LT_TRY(find_part(p->vae_path, dir, vae, &f->vae, err));
     LT_TRY(find_part(p->tokenizer_path, dir, tok, &f->tokenizer, err));
+    LT_TRY(find_part(p->tae_path, NULL, NULL, &f->tae, err));
     LT_TRY(require(parts & LT_PART_DIT, f->dit, dir, "diffusion model",
                    "transformer/ or diffusion_pytorch_model.safetensors", "--diffusion-model",
                    err));
     LT_TRY(require(parts & LT_PART_TEXT, f->text, dir, "text encoder", "text_encoder/", "--t5xxl",
                    err));
-    LT_TRY(require(parts & LT_PART_TEXT, f->tokenizer, dir, "tokenizer", "tokenizer/spiece.model",
-                   "--tokenizer", err));
-    return require(parts & LT_PART_VAE, f->vae, dir, "VAE", "vae/", "--vae", err);
+    LT_TRY(require(parts & LT_PART_TAE, f->tae, NULL, "small autoencoder", "", "--tae", err));
+    return require(parts & (LT_PART_VAE | LT_PART_ENCODER), f->vae, dir, "VAE", "vae/", "--vae",
+                   err);
 }
 
 static lt_status read_json(const char *dir, lti_folder *f, lt_error *err) {
     if (dir) LT_TRY(load_object(join(dir, "longtake.json"), &f->json, err));
     LT_TRY(part_json(f->dit, dir, "transformer", &f->dit_json, err));
     LT_TRY(part_json(f->text, dir, "text_encoder", &f->text_json, err));
+    LT_TRY(part_json(f->tae, NULL, "", &f->tae_json, err));
     return part_json(f->vae, dir, "vae", &f->vae_json, err);
 }
 
@@ -129,10 +141,12 @@ void lti_folder_close(lti_folder *f) {
     free(f->dit);
     free(f->text);
     free(f->vae);
+    free(f->tae);
     free(f->tokenizer);
     cJSON_Delete(f->json);
     cJSON_Delete(f->dit_json);
     cJSON_Delete(f->text_json);
     cJSON_Delete(f->vae_json);
+    cJSON_Delete(f->tae_json);
     memset(f, 0, sizeof *f);
 }

@@ -6,10 +6,11 @@
 #include "longtake/longtake.h"
 
 typedef struct lti_folder {
-    char *dit, *text, *vae,
-        *tokenizer; /* paths for lti_weights_open / lti_text_open; NULL: absent */
-    cJSON *json;    /* longtake.json; NULL if absent */
-    cJSON *dit_json, *text_json, *vae_json; /* config.json of each part; NULL if absent */
+    char *dit, *text, *vae, *tokenizer,
+        *tae;    /* paths for lti_weights_open / lti_text_open; NULL: absent */
+    cJSON *json; /* longtake.json; NULL if absent */
+    cJSON *dit_json, *text_json, *vae_json,
+        *tae_json; /* config.json of each part; NULL if absent */
 } lti_folder;
 
 /* parts: lt_part bits that must be there. Component paths of p override the folder's. */

@@ -3,62 +3,54 @@
  * payload.
  *
  * folder: {"path","name","parts":{"transformer":{...},...},"missing":[...],"defaults":{...}}
- * part, file: {"path","tensors","params","bytes","dtypes":{"BF16":n,...},
- *              "list":[{name,dtype,shape}]}; `list` is given for single files only. */
+ *         or, when it is no model folder, {"path","name","files":[{...}, ..]}
+ * part, file: describe.c; `list`, every tensor, is given for single files only. */
+#include <dirent.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include "base/error.h"
+#include "pipeline/describe.h"
 #include "pipeline/engine.h"
 
-static void add_shape(cJSON *item, const lti_tensor *t) {
-    cJSON *shape = cJSON_AddArrayToObject(item, "shape");
-    for (int i = 0; i < t->rank; i++)
-        cJSON_AddItemToArray(shape, cJSON_CreateNumber((double)t->n[i]));
-}
-
-static void describe(cJSON *o, const lti_weights *w, bool list) {
-    int64_t params = 0, bytes = 0, count[LTI_DTYPE_COUNT] = {0};
-    cJSON_AddStringToObject(o, "path", lti_weights_path(w));
-    cJSON_AddNumberToObject(o, "tensors", lti_weights_count(w));
-    cJSON *items = list ? cJSON_AddArrayToObject(o, "list") : NULL;
-    for (int i = 0; i < lti_weights_count(w); i++) {
-        const lti_tensor *t;
-        const char *name = lti_weights_name(w, i, &t);
-        params += lti_numel(t);
-        bytes += (int64_t)lti_nbytes(t);
-        count[t->dtype]++;
-        if (!items) continue;
-        cJSON *item = cJSON_CreateObject();
-        cJSON_AddStringToObject(item, "name", name);
-        cJSON_AddStringToObject(item, "dtype", lti_dtype_name(t->dtype));
-        add_shape(item, t);
-        cJSON_AddItemToArray(items, item);
-    }
-    cJSON_AddNumberToObject(o, "params", (double)params);
-    cJSON_AddNumberToObject(o, "bytes", (double)bytes);
-    cJSON *dtypes = cJSON_AddObjectToObject(o, "dtypes");
-    for (int d = 0; d < LTI_DTYPE_COUNT; d++)
-        if (count[d])
-            cJSON_AddNumberToObject(dtypes, lti_dtype_name((lti_dtype)d), (double)count[d]);
-}
-
-static lt_status describe_path(cJSON *o, const char *path, lti_part part, bool list,
-                               lt_error *err) {
-    lti_weights *w = NULL;
-    LT_TRY(lti_weights_open(path, part, &w, err));
-    describe(o, w, list);
-    lti_weights_close(&w);
-    return LT_OK;
-}
-
 static lt_status add_part(cJSON *parts, cJSON *missing, const char *name, const char *path,
-                          lti_part part, lt_error *err) {
+                          lti_kind part, lt_error *err) {
     if (!path) {
         cJSON_AddItemToArray(missing, cJSON_CreateString(name));
         return LT_OK;
     }
-    return describe_path(cJSON_AddObjectToObject(parts, name), path, part, false, err);
+    return lti_describe_weights(cJSON_AddObjectToObject(parts, name), path, false, part, err);
+}
+
+/* A folder that is no model but has weight files in it, as a download of checkpoints. */
+static lt_status describe_files(cJSON *o, const char *path, lt_error *err) {
+    static const char *const suffix[] = {".safetensors", ".gguf", ".pt", ".pth"};
+    struct dirent **list;
+    const int n = scandir(path, &list, NULL, alphasort);
+    cJSON *files = cJSON_AddArrayToObject(o, "files");
+    for (int i = 0; i < n; i++) {
+        const char *name = list[i]->d_name, *dot = strrchr(name, '.');
+        char *full = NULL;
+        bool weights = false;
+        for (int k = 0; dot && dot != name && k < 4; k++) weights |= strcmp(dot, suffix[k]) == 0;
+        if (weights && asprintf(&full, "%s/%s", path, name) >= 0) {
+            lt_error why = {0};
+            cJSON *f = cJSON_CreateObject();
+            if (lti_describe_weights(f, full, false, LTI_KIND_UNKNOWN, &why) < 0) {
+                cJSON_AddStringToObject(f, "path", full);
+                cJSON_AddStringToObject(f, "use", why.msg);
+            }
+            cJSON_AddItemToArray(files, f);
+            free(full);
+        }
+        free(list[i]);
+    }
+    if (n >= 0) free(list);
+    if (cJSON_GetArraySize(files) > 0) return LT_OK;
+    return lti_fail(err, LT_EFORMAT,
+                    "%s: not a model folder; expected transformer/, text_encoder/, vae/ "
+                    "and tokenizer/ in it, or weight files",
+                    path);
 }
 
 static lt_status describe_folder(cJSON *o, const char *path, lt_error *err) {
@@ -71,40 +63,30 @@ static lt_status describe_folder(cJSON *o, const char *path, lt_error *err) {
     cJSON_AddStringToObject(o, "name", lti_json_str(f.json, "name", "wan"));
     cJSON *parts = cJSON_AddObjectToObject(o, "parts");
     cJSON *missing = cJSON_AddArrayToObject(o, "missing");
-    lt_status st = add_part(parts, missing, "transformer", f.dit, LTI_PART_DIT, err);
-    if (st >= 0) st = add_part(parts, missing, "text_encoder", f.text, LTI_PART_TEXT, err);
-    if (st >= 0) st = add_part(parts, missing, "vae", f.vae, LTI_PART_VAE, err);
+    lt_status st = add_part(parts, missing, "transformer", f.dit, LTI_KIND_DIT, err);
+    if (st >= 0) st = add_part(parts, missing, "text_encoder", f.text, LTI_KIND_TEXT, err);
+    if (st >= 0) st = add_part(parts, missing, "vae", f.vae, LTI_KIND_VAE, err);
     if (f.tokenizer)
         cJSON_AddStringToObject(cJSON_AddObjectToObject(parts, "tokenizer"), "path", f.tokenizer);
     else cJSON_AddItemToArray(missing, cJSON_CreateString("tokenizer"));
     if (f.json) cJSON_AddItemToObject(o, "defaults", cJSON_Duplicate(f.json, true));
-    if (st >= 0 && cJSON_GetArraySize(missing) == 4)
-        st = lti_fail(err, LT_EFORMAT,
-                      "%s: not a model folder; expected transformer/, text_encoder/, vae/ "
-                      "and tokenizer/ in it",
-                      path);
+    if (st >= 0 && cJSON_GetArraySize(missing) == 4) {
+        cJSON_DeleteItemFromObject(o, "parts");
+        cJSON_DeleteItemFromObject(o, "missing");
+        cJSON_DeleteItemFromObject(o, "name");
+        st = describe_files(o, path, err);
+    }
     lti_folder_close(&f);
     return st;
 }
 
-/* A file's names say which part it is; they are shown under the engine's names. */
-static lti_part guess_part(const char *path) {
-    lti_weights *w = NULL;
-    lti_part part = LTI_PART_NONE;
-    if (lti_weights_open(path, LTI_PART_NONE, &w, NULL) < 0) return part;
-    for (int i = 0; i < lti_weights_count(w) && part == LTI_PART_NONE; i++) {
-        const lti_tensor *t;
-        const char *name = lti_weights_name(w, i, &t);
-        if (strstr(name, "patch_embedding.")) part = LTI_PART_DIT;
-        if (strncmp(name, "decoder.", 8) == 0) part = LTI_PART_VAE;
-        if (strstr(name, "shared.weight") || strstr(name, "token_embedding.")) part = LTI_PART_TEXT;
-    }
-    lti_weights_close(&w);
-    return part;
+static lt_status describe_file(cJSON *o, const char *path, lt_error *err) {
+    bool known;
+    LT_TRY(lti_describe_other(o, path, &known, err));
+    return known ? LT_OK : lti_describe_weights(o, path, true, LTI_KIND_UNKNOWN, err);
 }
 
 lt_status lt_info_json(const char *path, char **json, lt_error *err) {
-    static const char *const part_names[] = {"unknown", "transformer", "vae", "text_encoder"};
     struct stat st;
     *json = NULL;
     if (stat(path, &st) != 0)
@@ -112,14 +94,7 @@ lt_status lt_info_json(const char *path, char **json, lt_error *err) {
                         "%s: no such file or folder; give a model folder or a weight file", path);
     cJSON *o = cJSON_CreateObject();
     if (!o) return lti_oom(err, sizeof *o);
-    lt_status s;
-    if (S_ISDIR(st.st_mode)) {
-        s = describe_folder(o, path, err);
-    } else {
-        lti_part part = guess_part(path);
-        cJSON_AddStringToObject(o, "part", part_names[part]);
-        s = describe_path(o, path, part, true, err);
-    }
+    lt_status s = S_ISDIR(st.st_mode) ? describe_folder(o, path, err) : describe_file(o, path, err);
     if (s >= 0 && !(*json = cJSON_Print(o))) s = lti_oom(err, 4096);
     cJSON_Delete(o);
     return s;

@@ -6,6 +6,7 @@
 #include <string.h>
 #include "base/error.h"
 #include "pipeline/engine.h"
+#include "pipeline/given.h"
 
 #define MAX_FRAMES ((int64_t)1 << 40)
 
@@ -35,17 +36,28 @@ static lt_status check_side(const char *what, int v, int multiple, lt_error *err
                     down, down + multiple);
 }
 
+/* Deep Forcing's own proportions for any geometry: recent is a chunk and a third, the chosen tokens
+ * are a third of what else would fit. With 10 + 8 + 3 frames: 4 and 16. */
+static void plan_deep(const lt_model_info *m, lti_take_config *c) {
+    c->deep_recent = m->deep_recent ? m->deep_recent : c->chunk + (c->chunk + 2) / 3;
+    int chosen = (c->window + c->chunk - c->deep_recent) / 3;
+    c->deep_budget =
+        m->deep_budget ? m->deep_budget : c->sink + c->deep_recent + (chosen > 1 ? chosen : 1);
+    c->deep_reuse = m->deep_reuse;
+}
+
 /* Frame-cache geometry. `none` means no anchors, whatever sink says by default. */
 static lt_status plan_cache(const lt_engine *e, const lt_stream_params *p, lti_take_config *c,
                             lt_error *err) {
     const lt_model_info *m = &e->info;
     int policy = p->sink_policy ? p->sink_policy : m->sink_policy;
-    LT_TRY(in_range("sink-policy", policy, LT_SINK_NONE, LT_SINK_REALIGN, err));
+    LT_TRY(in_range("sink-policy", policy, LT_SINK_NONE, LT_SINK_EMA, err));
     if (policy == LT_SINK_NONE && p->sink > 0)
         return lti_fail(err, LT_EINVAL,
                         "sink: %d frames with sink-policy none; use --sink 0 or another "
                         "policy",
                         p->sink);
+    LT_TRY(in_range("compat", p->compat, 0, LT_OFF, err));
     c->policy = (lti_policy)(policy - LT_SINK_NONE);
     c->chunk = p->chunk ? p->chunk : m->chunk;
     c->window = p->window == LT_UNSET ? m->window : p->window;
@@ -54,6 +66,57 @@ static lt_status plan_cache(const lt_engine *e, const lt_stream_params *p, lti_t
     LT_TRY(in_range("window", c->window, 0, LTI_MAX_CACHED, err));
     LT_TRY(in_range("sink", c->sink, 0, LTI_MAX_CACHED, err));
     c->no_registers = p->no_registers != 0;
+    c->compat = p->compat ? p->compat == LT_ON : m->compat != 0;
+    c->ema = (float)m->ema;
+    plan_deep(m, c);
+    return LT_OK;
+}
+
+/* The first chunk that begins at pixel frame `frame` or later. */
+static int64_t chunk_at(int64_t frame, int chunk) {
+    int64_t latent = frame < 1 ? 0 : 1 + (frame - 1 + 3) / 4;
+    return (latent + chunk - 1) / chunk;
+}
+
+static lt_status plan_switch(const lt_engine *e, const lt_stream_params *p, lti_take_config *c,
+                             lt_error *err) {
+    const lt_model_info *m = &e->info;
+    const bool deep = c->policy == LTI_POLICY_DEEP;
+    int how = p->prompt_switch ? p->prompt_switch : m->prompt_switch;
+    if (!p->prompt_switch && deep && how != LT_SWITCH_LERP) how = LT_SWITCH_NONE;
+    c->lerp = p->prompt_fade ? p->prompt_fade : m->prompt_fade;
+    LT_TRY(in_range("prompt-switch", how, LT_SWITCH_NONE, LT_SWITCH_LERP, err));
+    LT_TRY(in_range("prompt-fade", c->lerp, 1, LTI_MAX_FADE, err));
+    c->on_switch = (lti_switch)(how - LT_SWITCH_NONE);
+    if (!deep || c->on_switch == LTI_SWITCH_NONE || c->on_switch == LTI_SWITCH_LERP) return LT_OK;
+    return lti_fail(
+        err, LT_EINVAL,
+        "prompt-switch: recache and flush need whole frames in the cache, and sink-policy "
+        "deep keeps single tokens; use none or lerp");
+}
+
+/* When the later prompts begin; their text is added by whoever encodes it. */
+static lt_status plan_prompts(const lt_stream_params *p, lti_plan *out, lt_error *err) {
+    lti_take_config *c = &out->take;
+    LT_TRY(in_range("prompts", p->n_prompts, 0, LTI_MAX_PROMPT, err));
+    for (int i = 0; i < p->n_prompts; i++) {
+        const lt_prompt *q = &p->prompts[i];
+        if (!q->text || !*q->text)
+            return lti_fail(err, LT_EINVAL, "prompts: number %d is empty; say what to show", i + 2);
+        LT_TRY(in_range("prompts: frame", q->frame, 1, MAX_FRAMES, err));
+        if (i > 0 && q->frame < p->prompts[i - 1].frame)
+            return lti_fail(err, LT_EINVAL,
+                            "prompts: frame %lld follows frame %lld; give them in order of time",
+                            (long long)q->frame, (long long)p->prompts[i - 1].frame);
+        if (q->cut && c->policy != LTI_POLICY_SLOT && c->policy != LTI_POLICY_EMA)
+            return lti_fail(err, LT_EINVAL,
+                            "prompts: a cut needs positions that count inside the cache; use "
+                            "--sink-policy slot or ema, or no cut");
+        int64_t chunk = chunk_at(out->first + q->frame, c->chunk);
+        if (c->n_chunk && chunk >= c->n_chunk) break; /* never reached */
+        out->prompt[i] = (lti_prompt){.chunk = chunk, .cut = q->cut != 0};
+        c->n_prompt = i + 1;
+    }
     return LT_OK;
 }
 
@@ -71,8 +134,9 @@ static lt_status plan_schedule(const lt_engine *e, const lt_stream_params *p, lt
     c->rolling = mode == LT_MODE_ROLLING;
     LT_TRY(lti_schedule_init(&c->schedule, out->timesteps, n, out->shift, err));
     c->first = c->schedule;
-    if (e->n_first && !p->n_timesteps)
-        LT_TRY(lti_schedule_init(&c->first, e->first, e->n_first, out->shift, err));
+    if (e->defaults.n_first && !p->n_timesteps)
+        LT_TRY(
+            lti_schedule_init(&c->first, e->defaults.first, e->defaults.n_first, out->shift, err));
     return LT_OK;
 }
 
@@ -93,7 +157,9 @@ lt_status lti_plan_make(const lt_engine *e, const lt_stream_params *p, lti_plan 
     c->w = out->width / 8;
     c->seed = p->seed;
     c->dtype = e->compute;
-    int64_t latent = out->n_frames ? 1 + (out->n_frames - 1 + 3) / 4 : 0;
+    LT_TRY(lti_given_plan(e, p, out, err));
+    int64_t latent = out->n_frames ? 1 + (out->first + out->n_frames - 1 + 3) / 4 : 0;
     c->n_chunk = (latent + c->chunk - 1) / c->chunk;
-    return LT_OK;
+    LT_TRY(plan_switch(e, p, c, err));
+    return plan_prompts(p, out, err);
 }

@@ -10,18 +10,46 @@
 #include "dit/dit.h"
 #include "scheduler/schedule.h"
 
-#define LTI_MAX_CHUNK 64 /* latent frames of one chunk */
+#define LTI_MAX_CHUNK 64   /* latent frames of one chunk */
+#define LTI_MAX_PROMPT 256 /* prompts of one schedule */
+
+/* What becomes of the cache when the prompt changes. In every case the new text is what all layers
+ * attend to from then on. */
+typedef enum lti_switch {
+    LTI_SWITCH_NONE,    /* nothing: the picture turns slowly, or not at all */
+    LTI_SWITCH_RECACHE, /* keys and values of the window are made again from the finished latents
+                              with the new text, all frames seeing each other; the anchors stay as
+                              they are, unless the window still reaches back to them (LongLive) */
+    LTI_SWITCH_RECACHE_ALL, /* also the anchors: the oldest frames of the window take their place */
+    LTI_SWITCH_FLUSH, /* all but the anchors and the last two frames is forgotten (Infinity-RoPE) */
+    LTI_SWITCH_LERP   /* nothing, but the text fades over some chunks (Krea) */
+} lti_switch;
+
+/* A later prompt of the schedule. */
+typedef struct lti_prompt {
+    int64_t chunk;     /* from this chunk on; ascending, above 0 */
+    const float *text; /* HOST [n, text_dim]: its rows without the padding; the caller keeps it */
+    int n;
+    bool cut; /* this chunk stands apart in time: a scene cut */
+} lti_prompt;
 
 typedef struct lti_take_config {
     int h, w;                /* latent height and width */
     int chunk, window, sink; /* latent frames */
     lti_policy policy;
+    bool compat; /* as the published code does it, where that is not what its paper means */
+    float ema;   /* cache/kv.h says what these do */
+    int deep_budget, deep_recent, deep_reuse;
     bool rolling;
     bool no_registers;
     int64_t n_chunk;       /* 0: endless */
     lti_schedule schedule; /* of every chunk */
     lti_schedule first;    /* of chunk 0; chunk-wise only */
     uint64_t seed;
+    const lti_prompt *prompt; /* the schedule behind the first prompt; the caller keeps it */
+    int n_prompt;
+    lti_switch on_switch;
+    int lerp; /* LTI_SWITCH_LERP: chunks until the new text stands alone; at least 1 */
     /* Given noise instead of the seed's (eval, tests); HOST memory or NULL. */
     const float *noise;       /* [n_chunk*chunk, C, h, w] */
     const float *renoise;     /* [n_step-1, n_chunk*chunk, C, h, w] */
@@ -30,6 +58,12 @@ typedef struct lti_take_config {
     int (*on_step)(void *opaque, int64_t chunk, int step,
                    int n_step); /* non-zero cancels; NULL none */
     void *opaque;
+    /* Given latents, frames 0 .. n_given - 1 of the video; the caller keeps them. clamp: fewer than
+     * a chunk, they come out again as the first frames of chunk 0. Else whole chunks, which do not
+     * come out: the first chunk is number n_given / chunk. n_chunk counts them. */
+    const float *given; /* HOST [n_given, C, h, w] */
+    int64_t n_given;
+    bool clamp;
 } lti_take_config;
 
 typedef struct lti_take lti_take;

@@ -16,11 +16,11 @@
 #include "base/memory.h"
 #include "base/thread.h"
 #include "pipeline/engine.h"
+#include "pipeline/given.h"
 
 #define N_LATENT 2    /* latent chunks in circulation */
 #define POOL_CHUNKS 2 /* chunks' worth of frames in the pool */
 #define MAX_POOL 128
-#define FRAMES_PER_LATENT 4
 
 typedef struct latent_chunk {
     int64_t chunk;
@@ -47,15 +47,16 @@ struct lt_stream {
     atomic_llong frames_done;
     _Atomic double dit_seconds, vae_seconds;
     double text_seconds;
-    int prompt_tokens, prompt_tokens_used;
+    int prompt_tokens, prompt_tokens_used; /* of the prompt with most tokens */
+    float *prompt_rows[LTI_MAX_PROMPT];    /* of the later prompts, without padding */
+
+    float *given; /* [take.n_given, C, h, w]: the pictures it starts from; NULL none */
+    lti_seam seam;
 
     lti_dev *dit_dev, *vae_dev;
     lti_take *take;
-    lti_vae_state *vae_state;
-    lti_arena vae_work;
-    float *latent_dev; /* [C, h, w], device */
-    lti_tensor rgb;    /* f32 [4, H, W, 3], device */
-    lti_tensor rgb8;   /* u8, the same */
+    lti_decoder *decoder; /* VAE or TAE */
+    lti_tensor rgb8;      /* u8 [4, H, W, 3], device */
 
     latent_chunk latent[N_LATENT];
     pool_frame pool[MAX_POOL];
@@ -111,7 +112,9 @@ static lt_status check_finite(const lt_stream *s, int64_t chunk, const float *la
 static void *denoise(void *arg) {
     lt_stream *s = arg;
     void *item;
-    for (int64_t chunk = 0; lti_queue_ptr_pop(&s->free_latents, &item); chunk++) {
+    const lti_take_config *c = &s->plan.take;
+    int64_t chunk = c->clamp ? 0 : c->n_given / c->chunk;
+    for (; lti_queue_ptr_pop(&s->free_latents, &item); chunk++) {
         latent_chunk *l = item;
         lt_error err = {0};
         double start = now();
@@ -134,26 +137,48 @@ static void *denoise(void *arg) {
 static bool decode_latent(lt_stream *s, const latent_chunk *l, int f) {
     const lti_plan *p = &s->plan;
     lti_dev *d = s->vae_dev;
-    lti_tensor z =
-        LTI_VIEW(s->latent_dev, LTI_F32, s->e->info.latent_channels, p->take.h, p->take.w);
+    lti_tensor rgb;
+    int64_t latent = (int64_t)s->e->info.latent_channels * p->take.h * p->take.w;
     double start = now();
-    lti_put(d, z.data, l->data + lti_numel(&z) * f, lti_nbytes(&z));
-    int n = lti_vae_decode(s->e->vae, d, &s->vae_work, s->vae_state, z, s->rgb);
-    lti_to_rgb8(d, lti_rows(s->rgb, 0, n), lti_rows(s->rgb8, 0, n));
+    int n = lti_decode(s->decoder, l->data + latent * f, &rgb);
+    lti_to_rgb8(d, rgb, lti_rows(s->rgb8, 0, n));
     atomic_store(&s->vae_seconds, atomic_load(&s->vae_seconds) + now() - start);
     for (int i = 0; i < n; i++) {
         void *item;
-        int64_t index = atomic_load(&s->frames_done);
+        int64_t index = atomic_load(&s->frames_done); /* of those that come */
         if (p->n_frames && index >= p->n_frames) return false;
         if (!lti_queue_ptr_pop(&s->free_frames, &item)) return false;
         pool_frame *frame = item;
         lti_tensor one = lti_rows(s->rgb8, i, 1);
         lti_get(d, frame->rgb, one.data, lti_nbytes(&one));
+        lti_seam_apply(&s->seam, index, frame->rgb);
         bool last = p->n_frames && index + 1 == p->n_frames;
         ready_frame *r = &s->ready_slot[s->n_ready++ % s->n_pool];
-        *r = (ready_frame){frame, index, l->chunk, last || (f + 1 == p->take.chunk && i + 1 == n)};
+        *r = (ready_frame){frame, p->first + index, l->chunk,
+                           last || (f + 1 == p->take.chunk && i + 1 == n)};
         atomic_store(&s->frames_done, index + 1);
         if (!lti_queue_ptr_push(&s->frames, r)) return false;
+    }
+    return true;
+}
+
+/* The past is decoded for the decoder's memory alone, so that the first new frame joins on. */
+static bool warm_up(lt_stream *s, lt_error *err) {
+    const lti_take_config *c = &s->plan.take;
+    const int64_t latent = (int64_t)s->e->info.latent_channels * c->h * c->w;
+    lti_tensor rgb;
+    for (int64_t f = 0; !c->clamp && f < c->n_given; f++) {
+        if (atomic_load(&s->cancel)) return false;
+        const int n = lti_decode(s->decoder, s->given + latent * f, &rgb);
+        if (s->vae_dev->ops.sync(s->vae_dev, err) < 0) {
+            stream_fail(s, err);
+            return false;
+        }
+        if (f + 1 < c->n_given) continue;
+        lti_to_rgb8(s->vae_dev, lti_rows(rgb, n - 1, 1), lti_rows(s->rgb8, 0, 1));
+        uint8_t *last = s->pool[0].rgb; /* nothing is in the pool's frames yet */
+        lti_get(s->vae_dev, last, s->rgb8.data, (size_t)s->seam.n);
+        lti_seam_decoded(&s->seam, last);
     }
     return true;
 }
@@ -162,7 +187,7 @@ static void *decode(void *arg) {
     lt_stream *s = arg;
     void *item;
     lt_error err = {0};
-    bool more = true;
+    bool more = warm_up(s, &err);
     while (more && lti_queue_ptr_pop(&s->latents, &item)) {
         const latent_chunk *l = item;
         for (int f = 0; f < s->plan.take.chunk && more; f++) more = decode_latent(s, l, f);
@@ -179,23 +204,43 @@ static void *decode(void *arg) {
 
 /* ---- open ----------------------------------------------------------------------------------- */
 
-static lt_status open_text(lt_stream *s, const char *prompt, float **rows, lt_error *err) {
+/* One prompt's rows [text_len, dim], of which *n are not padding. */
+static lt_status encode(lt_stream *s, const char *prompt, float **rows, int *n, lt_error *err) {
     lti_text_rows r = {0};
     double start = now();
     LT_TRY(lti_text_encode(s->e->text, s->dit_dev, prompt, &r, err));
-    s->prompt_tokens = r.n_all;
-    s->prompt_tokens_used = r.n;
-    s->text_seconds = now() - start;
+    if (r.n_all > s->prompt_tokens) {
+        s->prompt_tokens = r.n_all;
+        s->prompt_tokens_used = r.n;
+    }
+    s->text_seconds += now() - start;
     *rows = r.rows;
+    *n = r.n;
     r.rows = NULL;
     lti_text_rows_free(&r);
     return LT_OK;
 }
 
-static lt_status open_denoiser(lt_stream *s, const char *prompt, lt_error *err) {
+/* The later prompts, all of them now: the text encoder is not needed while the stream runs. */
+static lt_status open_prompts(lt_stream *s, const lt_stream_params *p, lt_error *err) {
+    const size_t row = (size_t)lti_text_dim(s->e->text) * sizeof(float);
+    for (int i = 0; i < s->plan.take.n_prompt; i++) {
+        lti_prompt *q = &s->plan.prompt[i];
+        LT_TRY(encode(s, p->prompts[i].text, &s->prompt_rows[i], &q->n, err));
+        float *less = realloc(s->prompt_rows[i], (size_t)q->n * row);
+        if (less) s->prompt_rows[i] = less;
+        q->text = s->prompt_rows[i];
+    }
+    s->plan.take.prompt = s->plan.prompt;
+    return LT_OK;
+}
+
+static lt_status open_denoiser(lt_stream *s, const lt_stream_params *p, lt_error *err) {
     float *rows = NULL;
+    int n;
     LT_TRY(lti_engine_dev(s->e, 0, &s->dit_dev, err));
-    LT_TRY(open_text(s, prompt, &rows, err));
+    LT_TRY(open_prompts(s, p, err));
+    LT_TRY(encode(s, p->prompt, &rows, &n, err));
     lti_take_config c = s->plan.take;
     c.cancel = &s->cancel;
     c.on_step = on_step;
@@ -205,34 +250,20 @@ static lt_status open_denoiser(lt_stream *s, const char *prompt, lt_error *err) 
     return st;
 }
 
-/* The first latent and a later one take different paths: both are measured. */
 static lt_status open_decoder(lt_stream *s, lt_error *err) {
     const lti_plan *p = &s->plan;
     LT_TRY(lti_engine_dev(s->e, 0, &s->vae_dev, err));
     lti_dev *d = s->vae_dev;
-    size_t z = (size_t)s->e->info.latent_channels * (size_t)p->take.h * (size_t)p->take.w * 4;
-    s->rgb = LTI_VIEW(NULL, LTI_F32, FRAMES_PER_LATENT, p->height, p->width, 3);
-    s->rgb8 = LTI_VIEW(NULL, LTI_U8, FRAMES_PER_LATENT, p->height, p->width, 3);
-    LT_TRY(lti_vae_state_open(d, s->e->vae, p->take.h, p->take.w, &s->vae_state, err));
-    s->latent_dev = d->ops.alloc(d, z);
-    s->rgb.data = d->ops.alloc(d, lti_nbytes(&s->rgb));
+    const lti_vae *vae = s->e->tae ? NULL : s->e->vae;
+    LT_TRY(lti_decoder_open(d, vae, s->e->tae, p->take.h, p->take.w, &s->decoder, err));
+    s->rgb8 = LTI_VIEW(NULL, LTI_U8, LTI_FRAMES_PER_LATENT, p->height, p->width, 3);
     s->rgb8.data = d->ops.alloc(d, lti_nbytes(&s->rgb8));
-    if (!s->latent_dev || !s->rgb.data || !s->rgb8.data) return lti_oom(err, lti_nbytes(&s->rgb));
-    lti_tensor latent =
-        LTI_VIEW(s->latent_dev, LTI_F32, s->e->info.latent_channels, p->take.h, p->take.w);
-    d->measuring = true;
-    for (int i = 0; i < 2; i++)
-        lti_vae_decode(s->e->vae, d, &s->vae_work, s->vae_state, latent, s->rgb);
-    d->measuring = false;
-    lti_vae_state_reset(d, s->vae_state);
-    s->vae_work.cap = s->vae_work.peak;
-    s->vae_work.base = d->ops.alloc(d, s->vae_work.cap);
-    return s->vae_work.base ? LT_OK : lti_oom(err, s->vae_work.cap);
+    return s->rgb8.data ? LT_OK : lti_oom(err, lti_nbytes(&s->rgb8));
 }
 
 static lt_status open_queues(lt_stream *s, lt_error *err) {
     const lti_plan *p = &s->plan;
-    int n = POOL_CHUNKS * p->take.chunk * FRAMES_PER_LATENT;
+    int n = POOL_CHUNKS * p->take.chunk * LTI_FRAMES_PER_LATENT;
     s->n_pool = n < MAX_POOL ? n : MAX_POOL;
     LT_TRY(lti_queue_ptr_init(&s->free_latents, N_LATENT, err));
     LT_TRY(lti_queue_ptr_init(&s->latents, N_LATENT, err));
@@ -262,7 +293,7 @@ static lt_status start_threads(lt_stream *s, lt_error *err) {
 }
 
 static lt_status stream_init(lt_stream *s, const lt_stream_params *p, lt_error *err) {
-    if (!s->e->dit || !s->e->text || !s->e->vae)
+    if (!s->e->dit || !s->e->text || !(s->e->vae || s->e->tae))
         return lti_fail(err, LT_EINVAL,
                         "stream: the engine was opened without all parts; open it with "
                         "parts = 0");
@@ -272,7 +303,12 @@ static lt_status stream_init(lt_stream *s, const lt_stream_params *p, lt_error *
     s->opaque = p->opaque;
     LT_TRY(lti_plan_make(s->e, p, &s->plan, err));
     LT_TRY(open_queues(s, err));
-    LT_TRY(open_denoiser(s, p->prompt, err));
+    const int64_t picture = (int64_t)s->plan.width * s->plan.height * 3;
+    if (p->n_init) LT_TRY(lti_given_encode(s->e, &s->plan, p->init_rgb, &s->given, err));
+    if (p->n_init && !s->plan.take.clamp)
+        LT_TRY(lti_seam_open(&s->seam, p->init_rgb + (p->n_init - 1) * picture, picture, err));
+    s->plan.take.given = s->given;
+    LT_TRY(open_denoiser(s, p, err));
     LT_TRY(open_decoder(s, err));
     return start_threads(s, err);
 }
@@ -341,15 +377,16 @@ void lt_stream_close(lt_stream **ps) {
     if (s->vae_running) pthread_join(s->vae_thread, NULL);
     lti_take_close(&s->take);
     if (s->vae_dev) {
-        void *mem[] = {s->latent_dev, s->rgb.data, s->rgb8.data, s->vae_work.base};
-        for (int i = 0; i < 4; i++)
-            if (mem[i]) s->vae_dev->ops.free(s->vae_dev, mem[i]);
-        lti_vae_state_close(s->vae_dev, &s->vae_state);
+        s->vae_dev->ops.free(s->vae_dev, s->rgb8.data);
+        lti_decoder_close(&s->decoder);
     }
     lti_dev_close(&s->vae_dev);
     lti_dev_close(&s->dit_dev);
     for (int i = 0; i < N_LATENT; i++) free(s->latent[i].data);
     for (int i = 0; i < s->n_pool; i++) free(s->pool[i].rgb);
+    for (int i = 0; i < LTI_MAX_PROMPT; i++) free(s->prompt_rows[i]);
+    free(s->given);
+    lti_seam_close(&s->seam);
     for (int i = 0; i < 4; i++)
         if (all[i]->slot) lti_queue_ptr_destroy(all[i]);
     pthread_mutex_destroy(&s->err_mu);
@@ -372,13 +409,22 @@ void lt_stream_get_info(const lt_stream *s, lt_stream_info *info, size_t size) {
                         .flow_shift = p->shift,
                         .prompt_tokens = s->prompt_tokens,
                         .prompt_tokens_used = s->prompt_tokens_used,
+                        .compat = p->take.compat,
+                        .prompt_switch = LT_SWITCH_NONE + (int32_t)p->take.on_switch,
+                        .prompt_fade = p->take.lerp,
+                        .n_prompts = p->take.n_prompt,
+                        .init_mode = !s->given       ? 0
+                                     : p->take.clamp ? LT_INIT_CLAMP
+                                                     : LT_INIT_PREFILL,
+                        .first = p->first,
                         .text_seconds = s->text_seconds,
                         .dit_seconds = atomic_load(&s->dit_seconds),
                         .vae_seconds = atomic_load(&s->vae_seconds)};
-    size_t state, work;
+    size_t state, work, vae_state, vae_work;
     memcpy(i.timesteps, p->timesteps, sizeof i.timesteps);
     lti_take_bytes(s->take, &state, &work);
-    i.state_bytes = state + lti_vae_state_bytes(s->vae_state);
-    i.work_bytes = work + s->vae_work.cap;
+    lti_decoder_bytes(s->decoder, &vae_state, &vae_work);
+    i.state_bytes = state + vae_state;
+    i.work_bytes = work + vae_work;
     memcpy(info, &i, size < sizeof i ? size : sizeof i);
 }

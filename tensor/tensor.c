@@ -73,6 +73,23 @@ float lti_f8e4m3_to_f32(uint8_t b) {
 /* The upper half of an f16. */
 float lti_f8e5m2_to_f32(uint8_t b) { return lti_f16_to_f32((uint16_t)(b << 8)); }
 
+uint8_t lti_f32_to_f8e4m3(float f) {
+    uint32_t u;
+    memcpy(&u, &f, 4);
+    const uint8_t sign = (uint8_t)(u >> 24 & 0x80u);
+    const uint32_t mag = u & 0x7fffffffu;
+    if (mag > 0x7f800000u) return (uint8_t)(sign | 0x7f);
+    if (mag >= 0x43e00000u) return (uint8_t)(sign | 0x7e); /* 448 and up, infinity */
+    if (mag >= 0x3c800000u) { /* normal, 2^-6 and up; up to 464 rounds to 448 */
+        const uint32_t r = shift_rne(mag - 0x3c000000u, 20);
+        return (uint8_t)(sign | (r > 0x7e ? 0x7e : r));
+    }
+    const uint32_t exp = mag >> 23;
+    if (exp < 117) return sign; /* below half of the smallest subnormal, 2^-10 */
+    const uint32_t man = (mag & 0x7fffffu) | 0x800000u;
+    return (uint8_t)(sign | shift_rne(man, 141 - exp));
+}
+
 #define READ_AS(type, p)                                                                           \
     type v;                                                                                        \
     memcpy(&v, p, sizeof v)

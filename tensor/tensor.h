@@ -78,6 +78,7 @@ float lti_f16_to_f32(uint16_t h);
 uint16_t lti_f32_to_f16(float f);
 float lti_f8e4m3_to_f32(uint8_t b); /* the "fn" variant: no infinities */
 float lti_f8e5m2_to_f32(uint8_t b);
+uint8_t lti_f32_to_f8e4m3(float f); /* nearest, ties to even; beyond 448: +-448; NaN stays NaN */
 
 /* Element i of any float or integer view, as f32. Slow; for loading, tests and eval. */
 float lti_get_f32(const lti_tensor *t, int64_t i);

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0
  * text/clean.c - the prompt cleaning that Wan was trained with.
  *
- *   ftfy.fix_text (without mojibake repair) -> html.unescape twice -> white space to single spaces
- * ftfy works line by line and repeats its fixes until nothing changes: character references, C1
- * controls as Windows-1252, Latin ligatures, character width, curly quotes, line breaks, terminal
- * escapes, control characters, NFC.
+ *   ftfy.fix_text -> html.unescape twice -> white space to single spaces
+ * ftfy works line by line and repeats its fixes until nothing changes: character references,
+ * mojibake (mojibake.c), C1 controls as Windows-1252, Latin ligatures, character width, curly
+ * quotes, line breaks, terminal escapes, control characters, NFC.
  * Reference: Wan2.1 wan/modules/tokenizers.py; ftfy 6 fixes.py, chardata.py.
  *
  * Pitfall: from the first line with a '<' on, ftfy decodes no references (html.unescape does). */
 #include "base/error.h"
 #include "text/text.h"
+#include "text/mojibake.h"
 #include "text/text_int.h"
 #include <stdbool.h>
 #include <stdlib.h>
@@ -21,6 +22,7 @@
 
 typedef struct cleaner {
     lti_cps line, tmp, prev, all;
+    size_t work;     /* left for lti_fix_encoding */
     bool saw_markup; /* a '<' was seen: ftfy stops decoding references */
 } cleaner;
 
@@ -179,6 +181,7 @@ static void fix_line(cleaner *cl) {
             lti_html_unescape_strict(line, tmp);
             swap(line, tmp);
         }
+        lti_fix_encoding(line, &cl->work);
         void (*const fix[])(const lti_cps *, lti_cps *) = {fix_chars, fix_breaks, fix_controls};
         for (int i = 0; i < 3; i++) {
             fix[i](line, tmp);
@@ -189,18 +192,12 @@ static void fix_line(cleaner *cl) {
     }
 }
 
-static bool white(uint32_t c) { /* Python's str.isspace */
-    return (c >= 9 && c <= 0xd) || (c >= 0x1c && c <= 0x20) || c == 0x85 || c == 0xa0 ||
-           c == 0x1680 || (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 ||
-           c == 0x202f || c == 0x205f || c == 0x3000;
-}
-
 /* Runs of white space to one space, none at the ends. */
 static void collapse(const lti_cps *in, lti_cps *out) {
     out->n = 0;
     bool gap = false;
     for (size_t i = 0; i < in->n; i++) {
-        if (white(in->v[i])) {
+        if (lti_white(in->v[i])) {
             gap = true;
             continue;
         }
@@ -242,7 +239,7 @@ static lt_status run(cleaner *cl, const char *prompt, lt_error *err) {
 
 lt_status lti_text_clean(const char *prompt, char **out, lt_error *err) {
     *out = NULL;
-    cleaner cl = {0};
+    cleaner cl = {.work = LTI_FIX_WORK};
     lt_status st = run(&cl, prompt, err);
     if (st == LT_OK) {
         size_t len;

@@ -11,16 +11,35 @@
 #include "backend/backend.h"
 #include "base/json.h"
 #include "weights/weights.h"
+#include <stdbool.h>
 
-typedef struct lti_text lti_text; /* immutable after open */
+typedef struct lti_text lti_text; /* immutable after open; prompts of a streamed one take turns */
 
-/* tokenizer: path of spiece.model. json: text_encoder/config.json or NULL. text_len: rows of the
- * output. */
-lt_status lti_text_open(lti_dev *d, const lti_weights *w, const cJSON *json, const char *tokenizer,
+typedef enum lti_text_mode {
+    LTI_TEXT_AUTO,     /* streamed above 1 GiB of packed weights, or with a cache; else resident */
+    LTI_TEXT_RESIDENT, /* packed at open, for many prompts */
+    LTI_TEXT_STREAMED  /* nothing is packed at open; every prompt reads layer after layer */
+} lti_text_mode;
+
+typedef struct lti_text_options {
+    lti_text_mode mode;
+    const char *cache_dir; /* finished prompts are kept here as files; NULL: nowhere */
+    bool prefer_inside;    /* the tokenizer's path is for an encoder without one of its own */
+} lti_text_options;
+
+/* tokenizer: a spiece.model, tokenizer.json, GGUF or safetensors file with one in it; NULL: the
+ * text encoder's own file has it. json: text_encoder/config.json or NULL. text_len: rows of the
+ * output. w must live as long as the lti_text. */
+lt_status lti_text_open(lti_dev *d, lti_weights *w, const cJSON *json, const char *tokenizer,
                         int text_len, lti_dtype compute, lti_text **out, lt_error *err);
+/* o NULL: as above. */
+lt_status lti_text_open_with(lti_dev *d, lti_weights *w, const cJSON *json, const char *tokenizer,
+                             int text_len, lti_dtype compute, const lti_text_options *o,
+                             lti_text **out, lt_error *err);
 void lti_text_close(lti_dev *d, lti_text **t);
 int lti_text_dim(const lti_text *t);
 int64_t lti_text_params(const lti_text *t);
+bool lti_text_streamed(const lti_text *t);
 
 typedef struct lti_text_rows {
     int n;        /* ids used, with </s> */

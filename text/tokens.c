@@ -12,29 +12,25 @@ lt_status lti_spm_fail(lt_error *err, lt_status code, const char *what, const ch
 }
 
 /* Append </s> and cut; *ids has n pieces. */
-static lt_status finish(const lti_spm *s, int text_len, int32_t **ids, int pieces, int *n,
+static lt_status finish(const lti_tokenizer *t, int text_len, int32_t **ids, int pieces, int *n,
                         lt_error *err) {
     *n = pieces + 1 < text_len ? pieces + 1 : text_len;
     size_t bytes = sizeof(int32_t) * ((size_t)pieces + 1);
     int32_t *grown = realloc(*ids, bytes);
     if (!grown) return lti_oom(err, bytes);
     *ids = grown;
-    grown[*n - 1] = lti_spm_eos(s);
+    grown[*n - 1] = lti_tokenizer_eos(t);
     return LT_OK;
 }
 
-lt_status lti_text_tokens(const lti_spm *s, const char *prompt, int text_len, int32_t **ids, int *n,
-                          int *n_all, lt_error *err) {
-    char *clean;
+lt_status lti_text_ids(const lti_tokenizer *t, const char *clean, int text_len, int32_t **ids,
+                       int *n, int *n_all, lt_error *err) {
     int pieces = 0;
     *ids = NULL;
-    LT_TRY(lti_text_clean(prompt, &clean, err));
-    lt_status st = LT_OK;
     if (!*clean)
-        st = lti_fail(err, LT_EINVAL, "prompt: empty after cleaning; say what the video shows");
-    if (st == LT_OK) st = lti_spm_encode(s, clean, ids, &pieces, err);
-    free(clean);
-    if (st == LT_OK) st = finish(s, text_len, ids, pieces, n, err);
+        return lti_fail(err, LT_EINVAL, "prompt: empty after cleaning; say what the video shows");
+    lt_status st = lti_tokenizer_encode(t, clean, ids, &pieces, err);
+    if (st == LT_OK) st = finish(t, text_len, ids, pieces, n, err);
     if (st != LT_OK) {
         free(*ids);
         *ids = NULL;
@@ -42,4 +38,14 @@ lt_status lti_text_tokens(const lti_spm *s, const char *prompt, int text_len, in
     }
     *n_all = pieces + 1;
     return LT_OK;
+}
+
+lt_status lti_text_tokens(const lti_tokenizer *t, const char *prompt, int text_len, int32_t **ids,
+                          int *n, int *n_all, lt_error *err) {
+    char *clean;
+    *ids = NULL;
+    LT_TRY(lti_text_clean(prompt, &clean, err));
+    lt_status st = lti_text_ids(t, clean, text_len, ids, n, n_all, err);
+    free(clean);
+    return st;
 }

@@ -3,7 +3,6 @@
 """Write tests/golden/text: what the field's own code says about names, cleaning and the text encoder.
 
   names_{dit,vae,text}.txt  original and diffusers name of every tensor of Wan 2.1 (diffusers' converters)
-  clean.json                nasty prompts, cleaned by ftfy + html.unescape as Wan does
   spiece.model              a small sentencepiece unigram model with byte fallback, trained here
   encoder.safetensors       a random UMT5 encoder of odd sizes, Hugging Face names, BF16
   cases.safetensors         per prompt: ids (sentencepiece) and rows (transformers, f32, padded and masked)
@@ -14,50 +13,16 @@ Run from the root: tools/make_text_fixtures.py
 With --check DIR (a model folder) it prints nothing but writes DIR-check.safetensors in the same form for
 the real encoder in that folder: tools/make_text_fixtures.py --check models OUT
 """
-import html, json, pathlib, re, sys, tempfile
-import ftfy
+import json, pathlib, sys, tempfile
 import sentencepiece as spm
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import UMT5Config, UMT5EncoderModel
+from make_clean_fixtures import clean
 
 OUT = pathlib.Path("tests/golden/text")
 TEXT_LEN = 128
 
-
-def clean(s):
-    s = ftfy.fix_text(s)
-    s = html.unescape(html.unescape(s)).strip()
-    return re.sub(r"\s+", " ", s).strip()
-
-
-NASTY = [
-    "", "a cat running", "  two   spaces \t and\ttabs  ", "line one\nline two\r\nline three\rline four",
-    "\u201ccurly\u201d and \u2018single\u2019 quotes, \u201alow\u201e", "don\u02bct \u201bodd\u201f",
-    "\uff21\uff22\uff23\uff01\uff5e full width\u3000space", "\uff76\uff9e\uff77\uff9f half width katakana \uff71\uff72\uff73",
-    "".join(chr(c) for c in range(0xff01, 0xff5f)), "".join(chr(c) for c in range(0xff5f, 0xfff0)),
-    "\ufb01ne \ufb02oor o\ufb03ce ba\ufb04e \ufb00 \ufb05 \ufb06", "\u0132sselmeer \u0133s \u0149 \u01c4\u01c5\u01c6 \u01c7\u01c8\u01c9 \u01ca\u01cb\u01cc \u01f1\u01f2\u01f3",
-    "Tom &amp; Jerry", "&lt;b&gt;bold&lt;/b&gt;", "&amp;amp;amp;amp; nested", "&amp;lt;script&amp;gt;",
-    "<b>bold</b> &amp; not", "a &lt; b\n<i>x</i> &EACUTE;\n&EACUTE;", "&EACUTE;cole &NTILDE; &SZLIG; &HELLIP;", "caf&eacute; na&iuml;ve",
-    "&copy2024 &notit; &notin; &not", "&amp without semicolon &ltx &gt", "&nosuchentity; &; & &#; &#x; &#xg; &#12ab;",
-    "&#65;&#x42;&#X43; &#0; &#13; &#128; &#150; &#55296; &#1114112; &#99999999999999999999; &#1; &#xfffe; &#59; &#x3b",
-    "&CounterClockwiseContourIntegral; &ThickSpace;| &NotEqualTilde; &fjlig; &Tab;&NewLine;x",
-    "&hArr;&harr;&HARR; &nbsp;x&nbsp;", "&amp;#38;#38;amp;", "a&zwj;b &zwnj; &shy;x",
-    "e\u0301 a\u0308 n\u0303 A\u030a o\u0302\u0301 \u1e9b\u0323", "\u212b \u2126 \u212a", "\u1100\u1161\u11a8 \u1112\u1161\u11ab\u1100\u1173\u11af",
-    "q\u0307\u0323 q\u0323\u0307 \u0958", "\u0344 \u0340\u0341 \u0374 \u037e \u0387",
-    "zero\u200bwidth joiner\u200d nonjoiner\u200c mark\u200e bom\ufeff word\u2060joiner", "\ufeffbom first",
-    "control \x01\x02\x08\x0b\x0c\x0e\x1f\x7f end", "\x1b[31mred\x1b[0m \x1b[1;32;4mgreen\x1b[m \x1b[ \x1b[12 \x1b]",
-    "\x1cfile\x1dgroup\x1erecord\x1funit", "next\x85line", "c1 \x80 \x91quoted\x92 \x93double\x94 \x97", "u+2028\u2028u+2029\u2029end",
-    "spaces:\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000.",
-    "interlinear \ufff9a\ufffab\ufffb object \ufffc replacement \ufffd", "deprecated \u206a\u206b\u206c\u206d\u206e\u206f",
-    "emoji \U0001f600 family \U0001f468\u200d\U0001f469\u200d\U0001f467 flag \U0001f1fa\U0001f1f3 \u2764\ufe0f",
-    "\u4f60\u597d\u4e16\u754c\u3000\uff0c\u3002", "\u05e9\u05dc\u05d5\u05dd \u0645\u0631\u062d\u0628\u0627 \u202eabc\u202c",
-    "\u041f\u0440\u0438\u0432\u0435\u0442 \u043c\u0438\u0440", "\U000e0067\U000e0062 tag", "math \u2260 =\u0338 \u226e <\u0338",
-    "</s> <pad> <unk> <s> <extra_id_0>", "100% \"quoted\" 'single' \\back\\slash /slash", "\u2026 \u2013 \u2014 \u2022 \u2122 \u00ae",
-    "\n\n\n", " \u3000 \u00a0 ", "A" * 300, "&" * 50, "&amp;" * 20, "\uffe3 \uffe0 \uffe1 \uffe6 \uffe8 \uff3e",
-    "x\ty\u000bz\u000cw", "\r\r\n\n\r", "&#x1F600; &#128512;", "&lbrace;&quot;&apos;&rbrace; &comma;&semi;&period;",
-    "\ufdfa \u3231 \u2460 \u00bd \u00b2", "a\u0315\u0300\u05ae\u0062", "\u1e0a\u0323 \u1e0c\u0307",
-]
 
 PROMPTS = [
     "a red ball bounces on the green meadow at noon", "A cat, running!", "snow",
@@ -172,7 +137,6 @@ def cases(m, sp, prompts, text_len):
 def main():
     OUT.mkdir(parents=True, exist_ok=True)
     names()
-    (OUT / "clean.json").write_text(json.dumps([[s, clean(s)] for s in NASTY], indent=0) + "\n")
     tokenizer(OUT / "spiece.model")
     sp = spm.SentencePieceProcessor(model_file=str(OUT / "spiece.model"))
     m = encoder(sp.get_piece_size())

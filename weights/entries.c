@@ -8,7 +8,28 @@
 void lti_entry_free(lti_entry *e) {
     free(e->name);
     free(e->raw);
+    free(e->decoded);
     *e = (lti_entry){0};
+}
+
+lt_status lti_entry_set_name(lti_entry *e, const char *s, size_t len, const char *what,
+                             lt_error *err) {
+    for (size_t i = 0; i < len; i++)
+        if ((unsigned char)s[i] < 0x20 || s[i] == 0x7f)
+            return lti_fail(err, LT_EFORMAT,
+                            "%s: a tensor name has control characters; the file is damaged, "
+                            "download or export it again",
+                            what);
+    if (len == 0 || len > LTI_NAME_MAX)
+        return lti_fail(err, LT_EFORMAT,
+                        "%s: a tensor name has %zu bytes, 1 to %d allowed; the file is damaged, "
+                        "download or export it again",
+                        what, len, LTI_NAME_MAX);
+    e->name = malloc(len + 1);
+    if (!e->name) return lti_oom(err, len + 1);
+    memcpy(e->name, s, len);
+    e->name[len] = '\0';
+    return LT_OK;
 }
 
 void lti_entries_free(lti_entries *list) {

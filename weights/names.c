@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * weights/names.c - diffusers and Hugging Face tensor names to the original Wan ones.
+ * weights/names.c - diffusers, Hugging Face and llama.cpp names to the original Wan ones.
  *
  * One set of rules per part. A rule that ends in '.' replaces a prefix, any other must match whole.
  * Reference: diffusers convert_wan_to_diffusers.py (read backwards), Wan2.1 wan/modules/.
@@ -78,6 +78,21 @@ static const rule text_block[] = {
     {"layer.1.DenseReluDense.wi_1.", "ffn.fc1."},
     {"layer.1.DenseReluDense.wo.", "ffn.fc2."},
     {NULL, NULL}};
+
+static const rule text_gguf_top[] = {{"token_embd.", "token_embedding."}, /* llama.cpp */
+                                     {"enc.output_norm.", "norm."},
+                                     {NULL, NULL}};
+static const rule text_gguf_block[] = {{"attn_norm.", "norm1."},
+                                       {"attn_q.", "attn.q."},
+                                       {"attn_k.", "attn.k."},
+                                       {"attn_v.", "attn.v."},
+                                       {"attn_o.", "attn.o."},
+                                       {"attn_rel_b.", "pos_embedding.embedding."},
+                                       {"ffn_norm.", "norm2."},
+                                       {"ffn_gate.", "ffn.gate.0."},
+                                       {"ffn_up.", "ffn.fc1."},
+                                       {"ffn_down.", "ffn.fc2."},
+                                       {NULL, NULL}};
 
 static bool starts(const char *s, const char *prefix) {
     return strncmp(s, prefix, strlen(prefix)) == 0;
@@ -216,12 +231,15 @@ static void vae_name(const vae_stages *v, const char *s, char *out) {
 static void text_name(const char *s, char *out) {
     int n;
     const char *to, *rest = indexed(s, "encoder.block.", &n);
+    const rule *block = text_block;
+    if (!rest && (rest = indexed(s, "enc.blk.", &n))) block = text_gguf_block;
     if (rest) {
-        const char *after = match(text_block, rest, &to);
+        const char *after = match(block, rest, &to);
         snprintf(out, BUF, "blocks.%d.%s%s", n, to, after);
         return;
     }
     rest = match(text_top, s, &to);
+    if (rest == s) rest = match(text_gguf_top, s, &to);
     snprintf(out, BUF, "%s%s", to, rest);
 }
 
@@ -245,6 +263,7 @@ static bool unwanted(lti_part part, const char *s, bool has_shared) {
     if (part == LTI_PART_DIT) return dit_stray(s);
     if (part != LTI_PART_TEXT) return false;
     return starts(s, "decoder.") || starts(s, "lm_head.") || /* of a full encoder-decoder file */
+           starts(s, "dec.") || starts(s, "output.") ||      /* the same in llama.cpp's names */
            (has_shared && !strcmp(s, "encoder.embed_tokens.weight")); /* tied to shared.weight */
 }
 
@@ -258,21 +277,27 @@ static lt_status rename_entry(lti_entry *e, const char *name, lt_error *err) {
     return LT_OK;
 }
 
-/* Ignoring a scale would give a picture of noise without a word. */
-static lt_status check_scaled(const char *what, const char *s, lt_error *err) {
-    if (strcmp(s, "scaled_fp8") && !ends(s, ".scale_weight") && !ends(s, ".weight_scale"))
-        return LT_OK;
-    return lti_fail(
-        err, LT_EUNSUPPORTED,
-        "%s: has '%s': scaled 8-bit weights are not read; use a bf16, fp16 or fp32 file", what, s);
-}
-
 static lt_status unwrap_all(lti_entries *list, lt_error *err) {
     for (int i = 0; i < list->n; i++) {
         char buf[BUF];
         snprintf(buf, sizeof buf, "%s", list->e[i].name);
         dit_unwrap(buf);
         LT_TRY(rename_entry(&list->e[i], buf, err));
+    }
+    return LT_OK;
+}
+
+/* A TAE's own names begin with "decoder." or "encoder."; wrappers put their attribute before. */
+static lt_status tae_unwrap(lti_entries *list, lt_error *err) {
+    for (int i = 0; i < list->n; i++) {
+        const char *s = list->e[i].name;
+        for (const char *p = s; p; p = strchr(p, '.'), p = p ? p + 1 : NULL) {
+            if (!starts(p, "decoder.") && !starts(p, "encoder.")) continue;
+            char buf[BUF];
+            snprintf(buf, sizeof buf, "%s", p);
+            LT_TRY(rename_entry(&list->e[i], buf, err));
+            break;
+        }
     }
     return LT_OK;
 }
@@ -290,8 +315,8 @@ static void drop_unwanted(lti_part part, lti_entries *list) {
 
 lt_status lti_names_translate(lti_part part, const char *what, lti_entries *list, lt_error *err) {
     if (part == LTI_PART_NONE) return lti_entries_sort(list, what, err);
-    for (int i = 0; i < list->n; i++) LT_TRY(check_scaled(what, list->e[i].name, err));
     if (part == LTI_PART_DIT) LT_TRY(unwrap_all(list, err));
+    if (part == LTI_PART_TAE) LT_TRY(tae_unwrap(list, err));
     drop_unwanted(part, list);
     if (!foreign(part, list)) return lti_entries_sort(list, what, err);
     vae_stages stages = part == LTI_PART_VAE ? vae_count(list) : (vae_stages){0};
@@ -303,4 +328,12 @@ lt_status lti_names_translate(lti_part part, const char *what, lti_entries *list
         LT_TRY(rename_entry(&list->e[i], buf, err));
     }
     return lti_entries_sort(list, what, err);
+}
+
+void lti_dit_target(const char *name, char *out, size_t size) {
+    char buf[BUF], to[BUF];
+    snprintf(buf, sizeof buf, "%s", name);
+    dit_unwrap(buf);
+    dit_name(buf, to);
+    snprintf(out, size, "%s", to);
 }

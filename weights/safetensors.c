@@ -132,19 +132,6 @@ static lt_status check_cover(const lti_entries *list, const uint8_t *data, size_
     return st;
 }
 
-static lt_status take_name(const char *s, const char *what, lti_entry *e, lt_error *err) {
-    size_t len = strlen(s);
-    for (size_t i = 0; i < len; i++)
-        if ((unsigned char)s[i] < 0x20 || s[i] == 0x7f)
-            return lti_fail(err, LT_EFORMAT, "%s: a tensor name has control characters; %s", what,
-                            again);
-    if (len == 0 || len > LTI_NAME_MAX)
-        return lti_fail(err, LT_EFORMAT, "%s: a tensor name has %zu bytes, 1 to %d allowed; %s",
-                        what, len, LTI_NAME_MAX, again);
-    e->name = strdup(s);
-    return e->name ? LT_OK : lti_oom(err, len + 1);
-}
-
 static lt_status parse_header(const cJSON *root, const uint8_t *data, size_t size, const char *what,
                               lti_entries *out, lt_error *err) {
     if (!cJSON_IsObject(root))
@@ -153,7 +140,7 @@ static lt_status parse_header(const cJSON *root, const uint8_t *data, size_t siz
     cJSON_ArrayForEach(item, root) {
         if (!strcmp(item->string, "__metadata__")) continue;
         lti_entry e = {0};
-        lt_status st = take_name(item->string, what, &e, err);
+        lt_status st = lti_entry_set_name(&e, item->string, strlen(item->string), what, err);
         if (st == LT_OK) st = parse_entry(item, data, size, what, &e, err);
         if (st != LT_OK) {
             lti_entry_free(&e);
@@ -165,16 +152,26 @@ static lt_status parse_header(const cJSON *root, const uint8_t *data, size_t siz
     return lti_entries_sort(out, what, err);
 }
 
-/* A torch or GGUF file under any name deserves better than "damaged". */
+/* What no parser reads (lti_weights_parse sends the rest here) deserves better than "damaged". */
 static lt_status check_magic(const uint8_t *data, size_t size, const char *what, lt_error *err) {
-    const char *kind = NULL;
-    if (size >= 4 && !memcmp(data, "GGUF", 4)) kind = "GGUF";
-    if (size >= 4 && !memcmp(data, "PK\3\4", 4)) kind = "torch .pt/.pth";
-    if (size >= 2 && data[0] == 0x80 && data[1] == 2) kind = "pickle";
-    if (!kind) return LT_OK;
+    static const char lfs[] = "version https://git-lfs", page[] = "<!DOCTYPE", html[] = "<html";
+    if (size > 32 && !memcmp(data, lfs, strlen(lfs)))
+        return lti_fail(err, LT_EFORMAT,
+                        "%s: this is a Git LFS pointer, not the file itself; run `git lfs pull` or "
+                        "download it again",
+                        what);
+    if (size > 32 && (!strncasecmp((const char *)data, page, strlen(page)) ||
+                      !strncasecmp((const char *)data, html, strlen(html))))
+        return lti_fail(err, LT_EFORMAT,
+                        "%s: this is a web page, not weights; the download needs another address "
+                        "or a login",
+                        what);
+    bool length = size >= 8 && !(data[4] | data[5] | data[6] | data[7]); /* 0x280 bytes of header */
+    if (size < 2 || length || data[0] != 0x80 || data[1] < 2 || data[1] > 5) return LT_OK;
     return lti_fail(err, LT_EUNSUPPORTED,
-                    "%s: this is a %s file, expected safetensors; get or convert to .safetensors",
-                    what, kind);
+                    "%s: this is a pickle of PyTorch before 1.6 or of something else, expected a "
+                    "zip .pt, safetensors or GGUF; load it in PyTorch and torch.save it again",
+                    what);
 }
 
 lt_status lti_safetensors_parse(const uint8_t *data, size_t size, const char *what,

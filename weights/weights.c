@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  * weights/weights.c - open a file, a sharded set or a folder; look tensors up by name.
  *
- * Every file stays mapped as long as the handle lives; tensors are read where they lie. */
+ * Every file stays mapped as long as the handle lives; tensors are read where they lie or, when they
+ * must be computed (decode.c), into memory that lives until `forget`. */
 #include "weights/weights.h"
 #include "base/error.h"
 #include "base/filemap.h"
+#include "base/memory.h"
 #include "weights/weights_int.h"
 #include <dirent.h>
 #include <errno.h>
@@ -23,10 +25,12 @@ struct lti_weights {
     lti_filemap *map;
     int n_map;
     lti_entries list; /* sorted */
+    lti_scales scales;
+    lti_loras loras;
+    int n_decoded; /* entries that hold what `get` made */
 };
 
 static const char index_suffix[] = ".index.json";
-static const char file_suffix[] = ".safetensors";
 
 static bool ends(const char *s, const char *suffix) {
     size_t n = strlen(s), m = strlen(suffix);
@@ -46,51 +50,65 @@ static lt_status join(const char *dir, const char *name, char *out, lt_error *er
     return LT_OK;
 }
 
-/* The only name in dir that ends so, into name[256]; how many there are, -1: dir is unreadable. */
-static int only_file(const char *dir, const char *suffix, char *name) {
+/* The only name in dir with one of the endings (NULL-terminated), into name[256]; how many there are,
+ * -1: dir is unreadable. */
+static int only_file(const char *dir, const char *const *suffix, char *name) {
     DIR *d = opendir(dir);
     if (!d) return -1;
     int n = 0;
     for (struct dirent *e; (e = readdir(d));)
-        if (e->d_name[0] != '.' && ends(e->d_name, suffix) && n++ == 0)
-            snprintf(name, 256, "%s", e->d_name);
+        for (int i = 0; e->d_name[0] != '.' && suffix[i]; i++)
+            if (ends(e->d_name, suffix[i]) && n++ == 0) snprintf(name, 256, "%s", e->d_name);
     closedir(d);
     return n;
 }
 
-/* The weights a folder holds: the usual names first, else the only index, else the only file. */
+/* The weights a folder holds: the usual names first, else the only index, else the only file of
+ * the preferred kind. */
 static lt_status pick_in_folder(const char *dir, char *out, lt_error *err) {
     static const char *const usual[] = {"diffusion_pytorch_model.safetensors",
                                         "diffusion_pytorch_model.safetensors.index.json",
                                         "model.safetensors", "model.safetensors.index.json"};
+    static const char *const indexes[] = {".safetensors.index.json", NULL};
+    static const char *const files[] = {".safetensors", NULL};
+    static const char *const others[] = {".gguf", ".pt", ".pth", NULL};
     for (int i = 0; i < 4; i++) {
         LT_TRY(join(dir, usual[i], out, err));
         if (is_file(out)) return LT_OK;
     }
     char name[256] = "";
-    int n_index = only_file(dir, ".safetensors.index.json", name);
+    int n_index = only_file(dir, indexes, name);
     if (n_index == 1) return join(dir, name, out, err);
-    int n = only_file(dir, file_suffix, name);
+    int n = only_file(dir, files, name); /* safetensors go before a second form of the same */
+    if (n == 0) n = only_file(dir, others, name);
     if (n < 0) return lti_fail(err, LT_EIO, "%s: cannot list the folder: %s", dir, strerror(errno));
     if (n == 1 && n_index == 0) return join(dir, name, out, err);
     if (n > 0 || n_index > 0)
-        return lti_fail(
-            err, LT_EINVAL,
-            "%s: the folder has %d .safetensors files and %d index files, expected one; "
-            "name the file itself",
-            dir, n, n_index);
+        return lti_fail(err, LT_EINVAL,
+                        "%s: the folder has %d weight files (.safetensors, .gguf, .pt, .pth) and "
+                        "%d index files, expected one; name the file itself",
+                        dir, n, n_index);
     return lti_fail(err, LT_EIO,
-                    "%s: no weights in this folder, expected a .safetensors file or a "
-                    "*.safetensors.index.json; check the path or download the model again",
+                    "%s: no weights in this folder, expected a .safetensors, .gguf, .pt or .pth "
+                    "file or a *.safetensors.index.json; check the path or download the model "
+                    "again",
                     dir);
 }
 
-static lt_status open_single(lti_weights *w, lt_error *err) {
+lt_status lti_weights_parse(const uint8_t *data, size_t size, const lti_weights_options *opt,
+                            const char *what, lti_entries *out, lt_error *err) {
+    if (size >= 4 && !memcmp(data, "GGUF", 4)) return lti_gguf_parse(data, size, what, out, err);
+    if (size >= 4 && !memcmp(data, "PK\3\4", 4))
+        return lti_torch_parse(data, size, opt ? opt->root : NULL, what, out, err);
+    return lti_safetensors_parse(data, size, what, out, err);
+}
+
+static lt_status open_single(lti_weights *w, const lti_weights_options *opt, lt_error *err) {
     w->map = calloc(1, sizeof *w->map);
     if (!w->map) return lti_oom(err, sizeof *w->map);
     w->n_map = 1;
     LT_TRY(lti_filemap_open(w->path, &w->map[0], err));
-    return lti_safetensors_parse(w->map[0].data, w->map[0].size, w->path, &w->list, err);
+    return lti_weights_parse(w->map[0].data, w->map[0].size, opt, w->path, &w->list, err);
 }
 
 /* Take from shard `file` the tensors that the index puts there. */
@@ -105,7 +123,7 @@ static lt_status take_shard(lti_weights *w, const lti_index *x, int file, const 
     }
     lti_entries shard;
     LT_TRY(lti_filemap_open(path, &w->map[file], err));
-    LT_TRY(lti_safetensors_parse(w->map[file].data, w->map[file].size, path, &shard, err));
+    LT_TRY(lti_weights_parse(w->map[file].data, w->map[file].size, NULL, path, &shard, err));
     lt_status st = LT_OK;
     for (int i = 0; i < x->n_row && st == LT_OK; i++) {
         if (x->row[i].file != file) continue;
@@ -117,7 +135,7 @@ static lt_status take_shard(lti_weights *w, const lti_index *x, int file, const 
                           path, x->row[i].tensor, w->path);
             break;
         }
-        lti_entry copy = {.name = strdup(e->name), .t = e->t};
+        lti_entry copy = {.name = strdup(e->name), .t = e->t, .codec = e->codec};
         st = copy.name ? lti_entries_add(&w->list, &copy, err) : lti_oom(err, strlen(e->name));
     }
     lti_entries_free(&shard);
@@ -153,7 +171,8 @@ static lt_status open_index(lti_weights *w, lt_error *err) {
     return st;
 }
 
-static lt_status open_path(lti_weights *w, const char *path, lti_part part, lt_error *err) {
+static lt_status open_path(lti_weights *w, const char *path, lti_part part,
+                           const lti_weights_options *opt, lt_error *err) {
     struct stat st;
     char picked[PATH_LEN];
     if (stat(path, &st) != 0)
@@ -164,19 +183,26 @@ static lt_status open_path(lti_weights *w, const char *path, lti_part part, lt_e
     }
     w->path = strdup(path);
     if (!w->path) return lti_oom(err, strlen(path) + 1);
-    LT_TRY(ends(path, index_suffix) ? open_index(w, err) : open_single(w, err));
+    LT_TRY(ends(path, index_suffix) ? open_index(w, err) : open_single(w, opt, err));
     LT_TRY(lti_names_translate(part, w->path, &w->list, err));
+    LT_TRY(lti_scales_apply(part, w->path, &w->list, &w->scales, err));
+    LT_TRY(lti_lora_apply(part, w->path, &w->list, opt, &w->loras, err));
     if (part != LTI_PART_NONE && w->list.n == 0)
         return lti_fail(err, LT_EFORMAT, "%s: holds no tensors; is this the right file?", w->path);
     return LT_OK;
 }
 
 lt_status lti_weights_open(const char *path, lti_part part, lti_weights **out, lt_error *err) {
+    return lti_weights_open_with(path, part, NULL, out, err);
+}
+
+lt_status lti_weights_open_with(const char *path, lti_part part, const lti_weights_options *opt,
+                                lti_weights **out, lt_error *err) {
     *out = NULL;
     lti_weights *w = calloc(1, sizeof *w);
     if (!w) return lti_oom(err, sizeof *w);
     w->part = part;
-    lt_status st = open_path(w, path, part, err);
+    lt_status st = open_path(w, path, part, opt, err);
     if (st != LT_OK) {
         lti_weights_close(&w);
         return st;
@@ -190,6 +216,8 @@ void lti_weights_close(lti_weights **pw) {
     *pw = NULL;
     if (!w) return;
     lti_entries_free(&w->list);
+    lti_loras_free(&w->loras);
+    lti_scales_free(&w->scales);
     for (int i = 0; i < w->n_map; i++) lti_filemap_close(&w->map[i]);
     free(w->map);
     free(w->path);
@@ -218,9 +246,10 @@ static bool is_float(lti_dtype t) {
            t == LTI_F8_E5M2;
 }
 
-lt_status lti_weights_get(const lti_weights *w, const char *name, int rank, const int64_t *n,
-                          lti_tensor *out, lt_error *err) {
-    const lti_entry *e = lti_entries_find(&w->list, name);
+/* The entry, checked as lti_weights_expect says. */
+static lt_status lookup(const lti_weights *w, const char *name, int rank, const int64_t *n,
+                        lti_entry **out, lt_error *err) {
+    lti_entry *e = *out = lti_entries_find(&w->list, name);
     if (!e)
         return lti_fail(err, LT_EFORMAT,
                         "%s: tensor '%s' is missing among %d tensors%s%s; is this the right file?",
@@ -235,13 +264,77 @@ lt_status lti_weights_get(const lti_weights *w, const char *name, int rank, cons
                         shape_text(e->t.rank, e->t.n, got, sizeof got),
                         shape_text(rank, n, want, sizeof want));
     }
-    if (w->part != LTI_PART_NONE && !is_float(e->t.dtype))
-        return lti_fail(err, LT_EUNSUPPORTED,
-                        "%s: tensor '%s' is stored as %s, expected a float type (F32, BF16, F16); "
-                        "quantized weights are not supported",
-                        w->path, name, lti_dtype_name(e->t.dtype));
+    if (w->part != LTI_PART_NONE && !is_float(lti_entry_from(e)))
+        return lti_fail(
+            err, LT_EUNSUPPORTED,
+            "%s: tensor '%s' is stored as %s, expected a float type (F32, BF16, F16) or "
+            "a GGUF quantization",
+            w->path, name, lti_dtype_name(lti_entry_from(e)));
+    return LT_OK;
+}
+
+lt_status lti_weights_expect(const lti_weights *w, const char *name, int rank, const int64_t *n,
+                             lti_tensor *out, lt_error *err) {
+    lti_entry *e;
+    LT_TRY(lookup(w, name, rank, n, &e, err));
     *out = e->t;
     return LT_OK;
+}
+
+lt_status lti_weights_get(lti_weights *w, const char *name, int rank, const int64_t *n,
+                          lti_tensor *out, lt_error *err) {
+    lti_entry *e;
+    LT_TRY(lookup(w, name, rank, n, &e, err));
+    *out = e->t;
+    if (!lti_entry_lazy(e)) return LT_OK;
+    if (!e->decoded) { /* parsers bound numel so that its f32 bytes fit an int64_t */
+        size_t bytes = (size_t)lti_numel(&e->t) * sizeof(float);
+        e->decoded = lti_memory_fits(bytes) ? malloc(bytes ? bytes : 1) : NULL;
+        if (!e->decoded) return lti_oom(err, bytes);
+        w->n_decoded++;
+        lti_entry_rows(e, 0, e->t.rank ? e->t.n[0] : 1, e->decoded);
+    }
+    out->data = e->decoded;
+    out->dtype = LTI_F32;
+    return LT_OK;
+}
+
+void lti_weights_forget(lti_weights *w) {
+    for (int i = 0; w->n_decoded > 0 && i < w->list.n; i++) {
+        lti_entry *e = &w->list.e[i];
+        if (!e->decoded) continue;
+        free(e->decoded);
+        e->decoded = NULL;
+        w->n_decoded--;
+    }
+}
+
+void lti_weights_evict(const lti_weights *w) {
+    for (int i = 0; i < w->n_map; i++) lti_filemap_evict(&w->map[i]);
+}
+
+lt_status lti_weights_rows(const lti_weights *w, const char *name, int64_t first, int64_t n,
+                           float *out, lt_error *err) {
+    lti_entry *e;
+    LT_TRY(lookup(w, name, 2, (const int64_t[]){-1, -1}, &e, err));
+    if (first < 0 || n < 0 || first > e->t.n[0] || n > e->t.n[0] - first)
+        return lti_fail(err, LT_EINVAL, "%s: rows %lld to %lld of tensor '%s', which has %lld",
+                        w->path, (long long)first, (long long)first + (long long)n, name,
+                        (long long)e->t.n[0]);
+    if (e->codec.decode && e->t.n[1] % e->codec.unit)
+        return lti_fail(err, LT_EUNSUPPORTED,
+                        "%s: tensor '%s' is stored in blocks of %lld that do not end with its rows "
+                        "of %lld",
+                        w->path, name, (long long)e->codec.unit, (long long)e->t.n[1]);
+    lti_entry_rows(e, first, n, out);
+    return LT_OK;
+}
+
+const char *lti_weights_stored(const lti_weights *w, int i, uint64_t *bytes) {
+    LT_ASSERT(i >= 0 && i < w->list.n);
+    const lti_entry *e = &w->list.e[i];
+    if (bytes) *bytes = e->codec.decode ? e->codec.bytes : lti_nbytes(&e->t);
+    return e->codec.stored ? e->codec.stored : lti_dtype_name(lti_entry_from(e));
 }
 
 int lti_weights_count(const lti_weights *w) { return w->list.n; }

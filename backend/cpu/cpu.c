@@ -11,7 +11,7 @@
 
 /* Below this much work (elements) a team costs more than it gives: a fork and join is some
  * microseconds, an element is a fraction of a nanosecond. */
-enum { PARALLEL_COST = 1 << 16 };
+enum { PARALLEL_COST = 1 << 16, PARALLEL_COPY = 1 << 22 /* bytes */ };
 
 /* -- SIMD level ---------------------------------------------------------------------------- */
 
@@ -89,9 +89,20 @@ static void cpu_free(lti_dev *d, void *p) {
     free(p);
 }
 
+/* One core does not fill the memory bus: large copies (VAE history) are shared. */
 static void cpu_move(lti_dev *d, void *dst, const void *src, size_t bytes) {
-    (void)d;
-    if (bytes) memcpy(dst, src, bytes);
+    if (bytes < PARALLEL_COPY || d->n_threads <= 1) {
+        if (bytes) memcpy(dst, src, bytes);
+        return;
+    }
+    const size_t blocks = bytes / 4096 + 1;
+#pragma omp parallel num_threads(d->n_threads)
+    {
+        const size_t parts = (size_t)omp_get_num_threads(), me = (size_t)omp_get_thread_num();
+        const size_t b0 = blocks * me / parts * 4096, b1 = blocks * (me + 1) / parts * 4096;
+        if (b0 < bytes)
+            memcpy((char *)dst + b0, (const char *)src + b0, (b1 < bytes ? b1 : bytes) - b0);
+    }
 }
 
 static void cpu_zero(lti_dev *d, void *dst, size_t bytes) {
@@ -183,4 +194,6 @@ const lti_ops lti_ops_cpu = {
     .cast = lti_cpu_cast,
     .to_rgb8 = lti_cpu_to_rgb8,
     .norm_rope = lti_cpu_norm_rope,
+    .sum_rows = lti_cpu_sum_rows,
+    .token_scores = lti_cpu_token_scores,
 };

@@ -42,9 +42,12 @@ typedef struct lti_cpu_row_args {
 
 typedef void lti_cpu_row_fn(const lti_cpu_row_args *a, int64_t r0, int64_t r1);
 
+#define LTI_SUM_COLS 64
 typedef struct lti_cpu_rows {
     lti_cpu_row_fn *norm_mod, *layer_norm, *rms_norm, *chan_norm, *rope, *norm_rope, *gated_add;
-    lti_cpu_row_fn *lincomb;                            /* a row is a frame */
+    lti_cpu_row_fn *lincomb; /* a row is a frame */
+    lti_cpu_row_fn *token_scores;
+    lti_cpu_row_fn *sum_rows; /* a row is LTI_SUM_COLS columns of all rows */
     lti_cpu_row_fn *unary, *add, *mul, *cast, *to_rgb8; /* a row is one element */
 } lti_cpu_rows;
 

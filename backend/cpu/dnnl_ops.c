@@ -16,6 +16,8 @@
 typedef struct call {
     lti_cpu_plan *plan;
     size_t tmp, x, out; /* bytes of each scratch part; 0: not needed */
+    bool add;           /* to do when the f32 result is rounded, and the activation after it */
+    lti_act act;
 } call;
 
 static size_t round64(size_t n) { return (n + 63) & ~(size_t)63; }
@@ -28,7 +30,9 @@ static bool plan_call(lti_dev *d, lti_cpu_plan_key *k, const lti_tensor *x, cons
     k->xt = (int32_t)w->dtype;
     k->ot = (int32_t)(w->dtype == LTI_F32 ? LTI_F32 : out->dtype);
     const bool via_f32 = k->ot != (int32_t)out->dtype;
-    if (via_f32) k->add = 0;
+    c->add = via_f32 && k->add;
+    c->act = c->add ? (lti_act)k->act : LTI_ACT_NONE;
+    if (c->add) k->add = k->act = 0;
     c->plan = lti_cpu_plan_get(d, k);
     if (!c->plan || !lti_cpu_plan_weights(d, c->plan, w)) return false;
     c->tmp = round64(c->plan->tmp_bytes);
@@ -41,7 +45,7 @@ static bool reserve(lti_dev *d, const call *c) {
     return lti_cpu_scratch(d, c->tmp + c->x + c->out) != NULL;
 }
 
-static void run_call(lti_dev *d, const call *c, const lti_tensor *x, const lti_packed *w, bool add,
+static void run_call(lti_dev *d, const call *c, const lti_tensor *x, const lti_packed *w,
                      const lti_tensor *out) {
     const lti_cpu *cpu = lti_cpu_of(d);
     char *scratch = lti_cpu_scratch(d, c->tmp + c->x + c->out);
@@ -57,11 +61,12 @@ static void run_call(lti_dev *d, const call *c, const lti_tensor *x, const lti_p
     lti_cpu_plan_run(d, c->plan, w, src, dst, scratch);
     if (!c->out) return;
     lti_cpu_row_args a = {.x = dst, .xt = LTI_F32, .out = out->data, .ot = out->dtype};
-    if (add) {
+    if (c->add) {
         a.y = out->data;
         a.yt = out->dtype;
     }
-    lti_cpu_split(d, add ? cpu->rows->add : cpu->rows->cast, &a, lti_numel(out), 1);
+    lti_cpu_split(d, c->add ? cpu->rows->add : cpu->rows->cast, &a, lti_numel(out), 1);
+    if (c->act != LTI_ACT_NONE) lti_cpu_unary(d, c->act, out, out);
 }
 
 static bool linear_call(lti_dev *d, const lti_tensor *x, const lti_packed *w, lti_act act,
@@ -85,7 +90,7 @@ void lti_cpu_prepare_linear(lti_dev *d, const lti_tensor *x, const lti_packed *w
 void lti_cpu_linear(lti_dev *d, const lti_tensor *x, const lti_packed *w, lti_act act,
                     const lti_tensor *out) {
     call c;
-    if (linear_call(d, x, w, act, out, &c)) run_call(d, &c, x, w, false, out);
+    if (linear_call(d, x, w, act, out, &c)) run_call(d, &c, x, w, out);
 }
 
 static bool conv_call(lti_dev *d, const lti_conv *v, call *c) {
@@ -93,6 +98,7 @@ static bool conv_call(lti_dev *d, const lti_conv *v, call *c) {
     memset(&k, 0, sizeof k);
     k.kind = LTI_PLAN_CONV;
     k.add = v->add;
+    k.act = (int32_t)v->act;
     for (int i = 0; i < 3; i++) k.n[i] = v->x.n[i];
     for (int i = 0; i < 5; i++) k.n[3 + i] = v->w->n[i];
     for (int i = 0; i < 3; i++) k.n[8 + i] = v->out.n[i];
@@ -111,5 +117,5 @@ void lti_cpu_prepare_conv(lti_dev *d, const lti_conv *v) {
 
 void lti_cpu_conv(lti_dev *d, const lti_conv *v) {
     call c;
-    if (conv_call(d, v, &c)) run_call(d, &c, &v->x, v->w, v->add, &v->out);
+    if (conv_call(d, v, &c)) run_call(d, &c, &v->x, v->w, &v->out);
 }

@@ -101,6 +101,7 @@ static dnnl_status_t make_attr(const lti_cpu_plan_key *k, dnnl_primitive_attr_t 
     if (k->add) s = dnn_append_sum(po);
     if (!s && k->act == LTI_ACT_SILU) s = dnn_append_eltwise(po, dnnl_eltwise_swish, 1.0f);
     if (!s && k->act == LTI_ACT_GELU_TANH) s = dnn_append_eltwise(po, dnnl_eltwise_gelu_tanh, 0.0f);
+    if (!s && k->act == LTI_ACT_RELU) s = dnn_append_eltwise(po, dnnl_eltwise_relu, 0.0f);
     if (!s) s = dnnl_primitive_attr_set_post_ops(*attr, po);
     dnnl_post_ops_destroy(po);
     return s;

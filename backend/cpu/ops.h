@@ -39,6 +39,9 @@ void lti_cpu_gated_add(lti_dev *d, const lti_tensor *io, const lti_tensor *y, co
 void lti_cpu_unary(lti_dev *d, lti_act act, const lti_tensor *x, const lti_tensor *out);
 void lti_cpu_add(lti_dev *d, const lti_tensor *x, const lti_tensor *y, const lti_tensor *out);
 void lti_cpu_mul(lti_dev *d, const lti_tensor *x, const lti_tensor *y, const lti_tensor *out);
+void lti_cpu_sum_rows(lti_dev *d, const lti_tensor *x, const lti_tensor *out);
+void lti_cpu_token_scores(lti_dev *d, const lti_tensor *q, const lti_tensor *k, float scale,
+                          const lti_tensor *out);
 void lti_cpu_cast(lti_dev *d, const lti_tensor *x, const lti_tensor *out);
 void lti_cpu_lincomb(lti_dev *d, const lti_tensor *x, const float *a, const lti_tensor *y,
                      const float *b, const lti_tensor *out);

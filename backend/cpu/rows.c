@@ -100,6 +100,22 @@ void lti_cpu_mul(lti_dev *d, const lti_tensor *x, const lti_tensor *y, const lti
     lti_cpu_split(d, table(d)->mul, &a, lti_numel(x), 1);
 }
 
+/* Split over columns, so that the order of a sum does not depend on the threads. */
+void lti_cpu_sum_rows(lti_dev *d, const lti_tensor *x, const lti_tensor *out) {
+    lti_cpu_row_args a = rows_of(x, out, x->n[1]);
+    a.rows = x->n[0];
+    lti_cpu_split(d, table(d)->sum_rows, &a, (a.D + LTI_SUM_COLS - 1) / LTI_SUM_COLS,
+                  LTI_SUM_COLS * a.rows);
+}
+
+void lti_cpu_token_scores(lti_dev *d, const lti_tensor *q, const lti_tensor *k, float scale,
+                          const lti_tensor *out) {
+    lti_cpu_row_args a = rows_of(k, out, k->n[1]);
+    a.w = q->data;
+    a.c = scale;
+    lti_cpu_split(d, table(d)->token_scores, &a, k->n[0], a.D);
+}
+
 void lti_cpu_cast(lti_dev *d, const lti_tensor *x, const lti_tensor *out) {
     const lti_cpu_row_args a = rows_of(x, out, 1);
     lti_cpu_split(d, table(d)->cast, &a, lti_numel(x), 1);

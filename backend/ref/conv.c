@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * backend/ref/conv.c - 3-d convolution on channels-last maps, zero padding in space only.
  *
- * out[t,y,x,co] (+)= b[co] + sum over taps (a,i,j) and ci of
- *   in[t*st + a, y*sh + i - pad_top, x*sw + j - pad_left, ci] * w[co, ci, a, i, j]
+ * out[t,y,x,co] = act([out +] b[co] + sum over taps (a,i,j) and ci of
+ *   in[t*st + a, y*sh + i - pad_top, x*sw + j - pad_left, ci] * w[co, ci, a, i, j])
  * Causal time context is the caller's: it stands in front of the input already. Compute BF16 rounds
  * in and w to bf16. Weights are packed tap-major, [kt*kh*kw, Co, Ci], so that a tap is a small
  * linear layer between two channel rows. */
@@ -70,7 +70,8 @@ void lti_ref_conv(lti_dev *d, const lti_conv *c) {
             }
             sum_taps(c, t, y, x, o0, nb, acc);
             for (int64_t o = 0; o < nb; o++)
-                set(c->out.data, c->out.dtype, at * co + o0 + o, (float)acc[o]);
+                set(c->out.data, c->out.dtype, at * co + o0 + o,
+                    lti_ref_act(c->act, (float)acc[o]));
         }
     }
 }

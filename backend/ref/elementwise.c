@@ -11,6 +11,7 @@ float lti_ref_act(lti_act act, float v) {
         const double x = v;
         return (float)(0.5 * x * (1.0 + tanh(0.79788456080286535588 * (x + 0.044715 * x * x * x))));
     }
+    if (act == LTI_ACT_RELU) return v > 0 ? v : v < 0 ? 0 : v; /* NaN stays */
     return v;
 }
 

@@ -81,3 +81,26 @@ void lti_ref_chan_norm(lti_dev *d, const lti_tensor *x, const float *gamma, bool
         }
     }
 }
+
+void lti_ref_sum_rows(lti_dev *d, const lti_tensor *x, const lti_tensor *out) {
+    (void)d;
+    float *sum = out->data;
+    for (int64_t i = 0; i < x->n[1]; i++) {
+        double acc = 0;
+        for (int64_t m = 0; m < x->n[0]; m++) acc += get(x->data, x->dtype, m * x->n[1] + i);
+        sum[i] = (float)acc;
+    }
+}
+
+void lti_ref_token_scores(lti_dev *d, const lti_tensor *q, const lti_tensor *k, float scale,
+                          const lti_tensor *out) {
+    (void)d;
+    const float *query = q->data;
+    float *score = out->data;
+    for (int64_t n = 0; n < k->n[0]; n++) {
+        double dot = 0;
+        for (int64_t i = 0; i < k->n[1]; i++)
+            dot += (double)query[i] * get(k->data, k->dtype, n * k->n[1] + i);
+        score[n] = (float)(scale * dot);
+    }
+}

@@ -88,4 +88,6 @@ const lti_ops lti_ops_ref = {
     .cast = lti_ref_cast,
     .to_rgb8 = lti_ref_to_rgb8,
     .norm_rope = lti_ref_norm_rope,
+    .sum_rows = lti_ref_sum_rows,
+    .token_scores = lti_ref_token_scores,
 };

@@ -73,6 +73,9 @@ void lti_ref_lincomb(lti_dev *d, const lti_tensor *x, const float *a, const lti_
 void lti_ref_randn(lti_dev *d, const lti_tensor *out, uint64_t seed, uint64_t frame, uint32_t step);
 void lti_ref_cast(lti_dev *d, const lti_tensor *x, const lti_tensor *out);
 void lti_ref_to_rgb8(lti_dev *d, const lti_tensor *x, const lti_tensor *out);
+void lti_ref_sum_rows(lti_dev *d, const lti_tensor *x, const lti_tensor *out);
+void lti_ref_token_scores(lti_dev *d, const lti_tensor *q, const lti_tensor *k, float scale,
+                          const lti_tensor *out);
 void lti_ref_embed_rows(lti_dev *d, const lti_tensor *table, const int32_t *id, int64_t n,
                         const lti_tensor *out);
 void lti_ref_patchify(lti_dev *d, const lti_tensor *x, const lti_tensor *out);

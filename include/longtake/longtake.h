@@ -48,7 +48,19 @@ typedef enum lt_dtype_choice {
     LT_DTYPE_BF16 = 2
 } lt_dtype_choice;
 
-typedef enum lt_part { LT_PART_DIT = 1, LT_PART_TEXT = 2, LT_PART_VAE = 4 } lt_part;
+typedef enum lt_part {
+    LT_PART_DIT = 1,
+    LT_PART_TEXT = 2,
+    LT_PART_VAE = 4,     /* decoder */
+    LT_PART_ENCODER = 8, /* the VAE's encoder; not part of "all" */
+    LT_PART_TAE = 16     /* of tae_path; "all" has it instead of the VAE when the path is given */
+} lt_part;
+
+/* A LoRA to add to the diffusion model: W += scale * alpha / rank * B A. */
+typedef struct lt_lora {
+    const char *path; /* .safetensors, .pt; PEFT, kohya, ComfyUI or diffusers names */
+    double scale;     /* 1: as trained */
+} lt_lora;
 
 typedef struct lt_engine_params {
     size_t struct_size;    /* set by lt_engine_params_init */
@@ -56,13 +68,30 @@ typedef struct lt_engine_params {
     const char *dit_path; /* component files; each overrides its part of model_dir; NULL: from it */
     const char *text_path;
     const char *vae_path;
-    const char *tokenizer_path;
-    const char *backend; /* "auto" (NULL), "ref", "cpu" */
+    const char *tokenizer_path; /* spiece.model, tokenizer.json, or a file with one inside */
+    const char *backend;        /* "auto" (NULL), "ref", "cpu" */
     const char
         *disable;    /* comma list of ops to take from ref; NULL none (bisecting a wrong picture) */
     int32_t dtype;   /* lt_dtype_choice: compute type of matmul and convolution */
     int32_t threads; /* per stream; 0: all cores this process may use */
     int32_t parts;   /* lt_part bits to load; 0: all. Streams need all three. */
+    const lt_lora *loras; /* added in this order */
+    int32_t n_lora;
+    const char *checkpoint_key; /* sub-dict of a .pt diffusion model: "generator"; NULL: choose */
+    /* A system's settings, a .json file as in models/presets: over the model folder's own, under
+     * what is given here and to the stream. Also its checkpoint, where the model folder has the
+     * files it names. NULL: none. */
+    const char *preset;
+    /* A small autoencoder (TAEHV: taew2_1, lighttaew2_1) that decodes instead of the VAE. NULL: the
+     * VAE. Which latents it wants: "latents": "denormalised" in a config.json beside it, else
+     * "lighttae" in its name means that. */
+    const char *tae_path;
+    /* Finished prompts are kept as files in this folder, which is made if need be: the next film of
+     * a prompt reads its file instead of the text encoder. NULL: none. Cannot be written: LT_EIO. */
+    const char *text_cache_dir;
+    /* Non-zero: the text encoder stays packed in memory. Zero: a large one (above 1 GiB), and any
+     * with a text_cache_dir, is read layer by layer for every prompt and kept nowhere. */
+    int32_t keep_text;
 } lt_engine_params;
 
 /* Zero means "default" in every field. The size makes old callers safe with a newer library. */
@@ -89,6 +118,11 @@ typedef struct lt_model_info {
     int32_t text_len, latent_channels,
         size_multiple; /* width and height must divide by size_multiple */
     int64_t dit_params, text_params, vae_params;
+    char preset[64];                    /* name of the preset, "" without one */
+    int32_t compat;                     /* non-zero: as the published code, not as its paper */
+    int32_t prompt_switch, prompt_fade; /* lt_prompt_switch; chunks of a fade */
+    double ema;                         /* of LT_SINK_EMA */
+    int32_t deep_budget, deep_recent, deep_reuse; /* of LT_SINK_DEEP; latent frames, times */
 } lt_model_info;
 LT_API void lt_engine_model(const lt_engine *engine, lt_model_info *info, size_t size);
 
@@ -101,8 +135,40 @@ typedef enum lt_sink_policy {
     LT_SINK_ABSOLUTE = 2, /* anchors keep the temporal positions they were made at (LongLive) */
     LT_SINK_SLOT = 3,     /* positions count inside the cache (StreamingLLM, MotionStream) */
     LT_SINK_REALIGN =
-        4 /* absolute positions, anchors moved to just before the window (Rolling Forcing) */
+        4, /* absolute positions, anchors moved to just before the window (Rolling Forcing) */
+    LT_SINK_DEEP = 5, /* slot; of the past only what is asked for most is kept (Deep Forcing) */
+    LT_SINK_EMA = 6   /* slot; what leaves the window is mixed into the anchors (Reward Forcing) */
 } lt_sink_policy;
+
+/* What becomes of the cache when the prompt changes. */
+typedef enum lt_prompt_switch {
+    LT_SWITCH_DEFAULT = 0,
+    LT_SWITCH_NONE = 1,        /* nothing: a slow turn */
+    LT_SWITCH_RECACHE = 2,     /* the window is computed again with the new text (LongLive) */
+    LT_SWITCH_RECACHE_ALL = 3, /* the anchors too, from the oldest frames of the window */
+    LT_SWITCH_FLUSH = 4,       /* anchors and the last two latent frames stay (Infinity-RoPE) */
+    LT_SWITCH_LERP = 5         /* the text fades over some chunks (Krea) */
+} lt_prompt_switch;
+
+/* A later prompt. It takes effect with the first chunk that begins at `frame` or later. */
+typedef struct lt_prompt {
+    const char *text;
+    int64_t frame; /* pixel frame, above 0 */
+    int32_t cut; /* non-zero: a scene cut, the chunk stands apart in time; LT_SINK_SLOT and _EMA */
+    int32_t reserved; /* 0 */
+} lt_prompt;
+
+#define LT_ON 1
+#define LT_OFF 2
+
+/* How a stream starts from pictures: 1 + 4 (n - 1) of them are n latent frames. */
+typedef enum lt_init_mode {
+    LT_INIT_DEFAULT = 0, /* one picture and a chunk above 1: clamp; else prefill */
+    LT_INIT_CLAMP = 1, /* they are the first pictures of the first chunk, and come out again as the
+                            VAE sees them; n < chunk */
+    LT_INIT_PREFILL =
+        2 /* they are the past: the stream goes on behind them; n a multiple of chunk */
+} lt_init_mode;
 
 /* Progress of the denoiser, called from the stream's worker thread after each pass. */
 typedef struct lt_progress {
@@ -131,6 +197,18 @@ typedef struct lt_stream_params {
     int32_t no_registers; /* non-zero: ignore the checkpoint's registers and sink logits */
     int (*progress)(void *opaque, const lt_progress *p); /* non-zero return cancels; NULL none */
     void *opaque;
+    const lt_prompt *prompts; /* what follows on `prompt`, in ascending order of frame */
+    int32_t n_prompts;        /* at most 256 */
+    int32_t prompt_switch;    /* lt_prompt_switch; 0: the model's */
+    int32_t prompt_fade;      /* LT_SWITCH_LERP: chunks, up to 1000; 0: the model's */
+    int32_t compat; /* LT_ON: as the published code where that differs; LT_OFF; 0: the model's */
+    /* Pictures to start from, [n_init, height, width, 3] sRGB; read by lt_stream_open and not kept.
+     * The engine needs LT_PART_ENCODER, or a tae_path with an encoder. More than anchors and window
+     * hold only costs time. With prefill n_frames counts what is new, and lt_frame.index begins at
+     * n_init; so do the frames of `prompts`, from 0 for the first new one. */
+    const uint8_t *init_rgb;
+    int64_t n_init;    /* 0: none; 1, 5, 9, ... */
+    int32_t init_mode; /* lt_init_mode */
 } lt_stream_params;
 
 LT_API void lt_stream_params_init_sized(lt_stream_params *p, size_t size);
@@ -169,6 +247,10 @@ typedef struct lt_stream_info {
     int32_t prompt_tokens_used; /* less than prompt_tokens: the prompt was cut at the text length */
     uint64_t state_bytes, work_bytes;              /* cache and activations */
     double text_seconds, dit_seconds, vae_seconds; /* worker time so far */
+    int32_t compat, prompt_switch, prompt_fade;
+    int32_t n_prompts; /* later prompts that begin before the end */
+    int32_t init_mode; /* lt_init_mode in use; 0: it starts from noise alone */
+    int64_t first;     /* lt_frame.index of the first frame that comes */
 } lt_stream_info;
 LT_API void lt_stream_get_info(const lt_stream *stream, lt_stream_info *info, size_t size);
 
@@ -176,12 +258,15 @@ LT_API void lt_stream_get_info(const lt_stream *stream, lt_stream_info *info, si
 
 /* JSON (one object) about a model folder or a weight file; *json is freed with lt_free. */
 LT_API lt_status lt_info_json(const char *path, char **json, lt_error *err);
+/* A preset file, checked, with every default filled in. The same. */
+LT_API lt_status lt_preset_json(const char *path, char **json, lt_error *err);
 LT_API void lt_free(void *p);
 
 /* One part on given tensors, files in safetensors; see `longtake eval --help` for the shapes. */
 typedef struct lt_eval_params {
     size_t struct_size;
-    const char *part; /* "text", "dit", "rollout", "vae-decode" */
+    const char *part; /* "text", "dit", "rollout", "vae-decode", "vae-encode", "tae-decode",
+                         "tae-encode" */
     const char *in, *out;
     const char *prompt; /* text only */
     const lt_stream_params
@@ -190,6 +275,53 @@ typedef struct lt_eval_params {
 /* lt_part bits that an eval part needs (for lt_engine_params.parts); 0 for an unknown name. */
 LT_API int32_t lt_eval_needs(const char *part);
 LT_API lt_status lt_eval(lt_engine *engine, const lt_eval_params *p, lt_error *err);
+
+/* A whole model timed part by part (opens and closes engines of its own, one part at a time). */
+typedef struct lt_bench_params {
+    size_t struct_size;
+    int32_t width, height; /* pixels; 0: the model's */
+    int32_t n_chunk;       /* chunks to denoise; 0: one */
+    /* Called once per measurement, from this thread; names are for people and may repeat. */
+    void (*report)(void *opaque, const char *name, double value, const char *unit);
+    void *opaque;
+} lt_bench_params;
+LT_API lt_status lt_bench(const lt_engine_params *engine, const lt_bench_params *p, lt_error *err);
+
+/* ---- converting weights: `longtake convert` ------------------------------------------------- */
+
+typedef enum lt_convert_dtype {
+    LT_CONVERT_AUTO = 0, /* as stored; weights that were quantized become bf16 */
+    LT_CONVERT_F32 = 1,
+    LT_CONVERT_F16 = 2,
+    LT_CONVERT_BF16 = 3,
+    LT_CONVERT_F8 = 4 /* E4M3 with one scale per layer inside the blocks, bf16 elsewhere */
+} lt_convert_dtype;
+
+#define LT_CONVERT_TAE 1024 /* lt_convert_params.part: a tiny autoencoder, names as they are */
+
+typedef struct lt_convert_params {
+    size_t struct_size;
+    const char *in;  /* a file or folder of any form that the engine loads */
+    const char *out; /* .safetensors; appears when complete */
+    int32_t dtype;   /* lt_convert_dtype */
+    int32_t part;    /* an lt_part bit or LT_CONVERT_TAE; 0: told by the names */
+    const lt_lora *loras;
+    int32_t n_lora;
+    const char *checkpoint_key;
+    /* After each piece, from this thread; non-zero return cancels; NULL none. */
+    int (*progress)(void *opaque, int64_t done_bytes, int64_t total_bytes);
+    void *opaque;
+} lt_convert_params;
+
+typedef struct lt_convert_info {
+    size_t struct_size;
+    char part[16]; /* "dit", "text", "vae", "tae" */
+    int32_t tensors;
+    uint64_t written_bytes; /* also when it failed on the way */
+} lt_convert_info;
+
+/* One tensor at a time: memory does not grow with the file. info may be NULL. */
+LT_API lt_status lt_convert(const lt_convert_params *p, lt_convert_info *info, lt_error *err);
 
 #ifdef __cplusplus
 }

@@ -63,6 +63,28 @@ class Eval(CliTest):
         rgb = self.evaluate("vae-decode", {"latent": (shape, list(latent))})["rgb"]
         self.assertEqual(rgb[1], [1 + 4 * (frames - 1), 3, 8 * S, 8 * S])
 
+    def test_tae(self):
+        tae = ("--tae", os.path.join(os.environ["SOURCE"], "tests/golden/tae/tiny.safetensors"))
+        rgb = self.evaluate("tae-decode", {"latent": noise(T, C, S, S)}, *tae)["rgb"]
+        self.assertEqual(rgb[1], [1 + 4 * (T - 1), 3, 8 * S, 8 * S])
+        self.assertTrue(all(0 <= x <= 1 for x in rgb[2]))
+        got = self.evaluate("tae-encode", {"rgb": (rgb[1], list(rgb[2]))}, *tae)["latent"]
+        self.assertEqual(got[1], [T, C, S, S])
+        got = self.evaluate("tae-encode", {"rgb": ([2, 3, 16, 24], [0.5] * (2 * 3 * 16 * 24))}, *tae)["latent"]
+        self.assertEqual(got[1], [1, C, 2, 3])
+
+    def test_vae_encode(self):
+        vae = ("--vae", os.path.join(os.environ["SOURCE"], "tests/golden/vae/light_encoder.safetensors"))
+        n = 5 * 3 * 16 * 24
+        got = self.evaluate("vae-encode", {"rgb": ([5, 3, 16, 24], [math.sin(i) for i in range(n)])}, *vae)["latent"]
+        self.assertEqual(got[1], [2, 16, 2, 3])
+        write_safetensors(self.path("in.safetensors"), {"rgb": ([4, 3, 16, 24], [0.0] * (n * 4 // 5))})
+        self.assert_refused(run("eval", "vae-encode", "-m", TINY, *vae, "--in", self.path("in.safetensors"),
+                                "--out", self.path("x")), "4 pictures")
+        write_safetensors(self.path("in.safetensors"), {"rgb": ([1, 3, 16, 20], [0.0] * 960)})
+        self.assert_refused(run("eval", "vae-encode", "-m", TINY, *vae, "--in", self.path("in.safetensors"),
+                                "--out", self.path("x")), "divide by 8")
+
     def test_needs_only_its_part(self):
         for part, keep in (("text", ["text_encoder", "tokenizer"]), ("vae-decode", ["vae"])):
             model = self.path(part)

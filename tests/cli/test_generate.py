@@ -86,7 +86,8 @@ class Same(CliTest):
         base = self.digest("-s", "7")
         for args in (["--steps", "1"], ["--timesteps", "1000,300"], ["--flow-shift", "2"],
                      ["--chunk", "1"], ["--window", "0"], ["--sink", "0"], ["--mode", "rolling"],
-                     ["--sink-policy", "absolute"], ["--backend", "ref", "--dtype", "f32"]):
+                     ["--sink-policy", "absolute"], ["--backend", "ref", "--dtype", "f32"],
+                     ["--tae", os.path.join(SOURCE, "tests/golden/tae/tiny.safetensors")]):
             with self.subTest(args=args):
                 self.assertNotEqual(base, self.digest("-s", "7", *args))
         self.assertEqual(base, self.digest("-s", "7", "--fps", "8"))  # only the file's tag

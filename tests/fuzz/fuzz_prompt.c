@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * tests/fuzz/fuzz_prompt.c - any bytes as a prompt: cleaned and cut into ids, never control ids. */
 #include "base/error.h"
-#include "base/filemap.h"
 #include "tests/fuzz/fuzz.h"
 #include "text/text.h"
 #include "text/text_int.h"
@@ -10,14 +9,12 @@
 
 enum { TEXT_LEN = 64, UNK = 3 }; /* ids 0, 1, 2 of the fixture are padding, </s> and <s> */
 
-static lti_spm *tokenizer(void) {
-    static lti_spm *spm; /* opened once; lives as long as the process */
-    lti_filemap m;
-    if (spm) return spm;
-    LT_ASSERT(lti_filemap_open(LT_SOURCE_DIR "/tests/golden/text/spiece.model", &m, NULL) == LT_OK);
-    LT_ASSERT(lti_spm_open(m.data, m.size, "spiece.model", &spm, NULL) == LT_OK);
-    lti_filemap_close(&m);
-    return spm;
+static lti_tokenizer *tokenizer(void) {
+    static lti_tokenizer *t; /* opened once; lives as long as the process */
+    if (!t)
+        LT_ASSERT(lti_tokenizer_open(LT_SOURCE_DIR "/tests/golden/text/spiece.model", &t, NULL) ==
+                  LT_OK);
+    return t;
 }
 
 static void check_clean(const char *prompt) {
@@ -41,9 +38,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     lt_status st = lti_text_tokens(tokenizer(), prompt, TEXT_LEN, &ids, &n, &n_all, &err);
     LT_ASSERT(st == LT_OK || (st == LT_EINVAL && !ids && err.msg[0]));
     if (st == LT_OK) {
-        LT_ASSERT(n >= 1 && n <= TEXT_LEN && n_all >= n && ids[n - 1] == lti_spm_eos(tokenizer()));
+        LT_ASSERT(n >= 1 && n <= TEXT_LEN && n_all >= n &&
+                  ids[n - 1] == lti_tokenizer_eos(tokenizer()));
         for (int i = 0; i < n - 1; i++)
-            LT_ASSERT(ids[i] >= UNK && ids[i] < lti_spm_size(tokenizer()));
+            LT_ASSERT(ids[i] >= UNK && ids[i] < lti_tokenizer_size(tokenizer()));
     }
     free(ids);
     free(prompt);

@@ -2,8 +2,8 @@
  * tests/golden/test_vae.c - the VAE decoder against diffusers' AutoencoderKLWan; bad files.
  *
  * Oracle: tests/golden/vae/README.md. Bounds on the relative error: 1e-4 in f32, 1e-5 against the
- * decode of all frames at once, 2e-2 in bf16. `odd` has norms over three channels, which amplify
- * rounding wherever a position is near zero: PyTorch's own bf16 decode is off by 6.0e-2 (1.3e-2
+ * decode of all frames at once, 2e-2 in bf16. `odd` has norms over three channels (and `pruned` over
+ * one to three), which amplify rounding wherever a position is near zero: PyTorch's own bf16 decode is off by 6.0e-2 (1.3e-2
  * for `wide`), and that is the bound. */
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +18,9 @@ static const golden_case wide = {"wide", "wide.safetensors", NULL, "wide_io.safe
 static const golden_case odd = {"odd", "odd.safetensors", "odd_config.json", "odd_io.safetensors"};
 static const golden_case odd_diffusers = {"odd, diffusers names", "odd_diffusers.safetensors",
                                           "odd_config.json", "odd_io.safetensors"};
+
+static const golden_case light = {"light", "light.safetensors", NULL, "light_io.safetensors"};
+static const golden_case pruned = {"pruned", "pruned.safetensors", NULL, "pruned_io.safetensors"};
 
 /* [T,h,w,3] -> [T,3,h,w] */
 static void to_planes(const float *x, int64_t t, int64_t hw, float *out) {
@@ -72,6 +75,8 @@ static void all_cases(const char *backend, lti_dtype dtype, double bound, double
     check_case(backend, dtype, &wide, "rgb", bound);
     check_case(backend, dtype, &odd, "rgb", bound_odd);
     check_case(backend, dtype, &odd_diffusers, "rgb", bound_odd);
+    check_case(backend, dtype, &light, "rgb", bound);
+    check_case(backend, dtype, &pruned, "whole", bound_odd);
 }
 
 static void test_ref_f32(void **state) {

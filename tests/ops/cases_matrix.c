@@ -35,7 +35,7 @@ static void make_linear(ck_rng *r, const linear_shape *s, float scale, ck_case *
     k->call = call_linear;
     k->flops = 2.0 * (double)s->m * (double)s->k * (double)s->n;
     k->bytes = (double)(s->m * s->k + s->n * s->k + s->m * s->n) * (s->compute == LTI_F32 ? 4 : 2);
-    static const char *const act[] = {"none", "silu", "gelu"};
+    static const char *const act[] = {"none", "silu", "gelu", "relu"};
     snprintf(k->desc, sizeof k->desc, "%lldx%lld->%lld %s w=%s compute=%s out=%s%s act=%s",
              (long long)s->m, (long long)s->k, (long long)s->n, ck_dt(s->x), lti_dtype_name(s->w),
              ck_dt(s->compute), ck_dt(s->out), s->bias ? " bias" : "", act[s->act]);
@@ -68,7 +68,7 @@ static void linear_case(ck_rng *r, int i, ck_case *k) {
                       .compute = ck_act_dtype(r),
                       .out = ck_act_dtype(r),
                       .bias = ck_coin(r),
-                      .act = (lti_act)ck_range(r, 0, 2)};
+                      .act = (lti_act)ck_range(r, 0, 3)};
     make_linear(r, &s, ck_coin(r) ? 1.0f : 100.0f, k);
 }
 
@@ -90,9 +90,12 @@ static void linear_bench(ck_rng *r, int i, ck_case *k) {
 typedef struct conv_shape {
     int64_t t, h, w, ci, co, kt, kh, kw;
     int st, sh, sw, top, bottom, left, right;
-    bool bias, add;
+    bool bias;
+    int add; /* ADD, RELU */
     lti_dtype x, compute, out;
 } conv_shape;
+
+enum { ADD = 1, RELU = 2 };
 
 static void call_conv(const ck_case *k, lti_dev *d, void *const *p, const lti_packed *w) {
     const lti_conv c = {.x = ck_on(k, p, 0),
@@ -102,7 +105,8 @@ static void call_conv(const ck_case *k, lti_dev *d, void *const *p, const lti_pa
                         .pad_bottom = (int)k->n[4],
                         .pad_left = (int)k->n[5],
                         .pad_right = (int)k->n[6],
-                        .add = k->n[7] != 0,
+                        .add = (k->n[7] & ADD) != 0,
+                        .act = k->n[7] & RELU ? LTI_ACT_RELU : LTI_ACT_NONE,
                         .out = ck_on(k, p, 1)};
     lti_conv_run(d, &c);
 }
@@ -112,11 +116,11 @@ static void make_conv(ck_rng *r, const conv_shape *s, ck_case *k) {
     const int64_t ho = (s->h + s->top + s->bottom - s->kh) / s->sh + 1;
     const int64_t wo = (s->w + s->left + s->right - s->kw) / s->sw + 1;
     const int x = CK_BUF(k, CK_IN, s->x, s->t, s->h, s->w, s->ci);
-    const int out = CK_BUF(k, s->add ? CK_INOUT : CK_OUT, s->out, to, ho, wo, s->co);
+    const int out = CK_BUF(k, s->add & ADD ? CK_INOUT : CK_OUT, s->out, to, ho, wo, s->co);
     k->weight = CK_BUF(k, CK_HOST, LTI_F32, s->co, s->ci, s->kt, s->kh, s->kw);
     ck_fill(k, x, r, 1.0f, 0.2f);
     ck_fill(k, k->weight, r, 1.0f / sqrtf((float)(s->ci * s->kt * s->kh * s->kw)), 0.0f);
-    if (s->add) ck_fill(k, out, r, 1.0f, 0.0f);
+    if (s->add & ADD) ck_fill(k, out, r, 1.0f, 0.0f);
     if (s->bias) {
         k->bias = CK_BUF(k, CK_HOST, LTI_F32, s->co);
         ck_fill(k, k->bias, r, 1.0f, 0.0f);
@@ -130,11 +134,11 @@ static void make_conv(ck_rng *r, const conv_shape *s, ck_case *k) {
     k->flops = 2.0 * (double)(to * ho * wo * s->co) * (double)(s->ci * s->kt * s->kh * s->kw);
     k->bytes = (double)(lti_nbytes(&k->buf[x].t) + lti_nbytes(&k->buf[out].t));
     snprintf(k->desc, sizeof k->desc,
-             "%lldx%lldx%lldx%lld->%lld k%lld%lld%lld s%d%d%d p%d%d%d%d %s compute=%s out=%s%s%s",
+             "%lldx%lldx%lldx%lld->%lld k%lld%lld%lld s%d%d%d p%d%d%d%d %s compute=%s out=%s%s%s%s",
              (long long)s->t, (long long)s->h, (long long)s->w, (long long)s->ci, (long long)s->co,
              (long long)s->kt, (long long)s->kh, (long long)s->kw, s->st, s->sh, s->sw, s->top,
              s->bottom, s->left, s->right, ck_dt(s->x), ck_dt(s->compute), ck_dt(s->out),
-             s->bias ? " bias" : "", s->add ? " add" : "");
+             s->bias ? " bias" : "", s->add & ADD ? " add" : "", s->add & RELU ? " relu" : "");
 }
 
 #define F LTI_F32
@@ -152,6 +156,9 @@ static const conv_shape conv_edge[] = {
     {1, 9, 5, 24, 3, 3, 3, 3, 1, 1, 1, 2, 0, 1, 3, false, false, F, F, F},  /* asymmetric */
     {3, 12, 20, 24, 3, 3, 3, 3, 1, 1, 1, 1, 1, 1, 1, true, false, B, B, F}, /* head */
     {1, 8, 8, 48, 24, 1, 3, 3, 1, 1, 1, 1, 1, 1, 1, true, true, F, F, F},   /* after upsample */
+    {3, 6, 10, 16, 16, 2, 3, 3, 1, 1, 1, 1, 1, 1, 1, true, RELU, B, B, B},  /* memory block */
+    {2, 6, 10, 16, 16, 1, 3, 3, 1, 1, 1, 1, 1, 1, 1, true, ADD | RELU, B, B, B},
+    {2, 6, 10, 16, 16, 1, 3, 3, 1, 1, 1, 1, 1, 1, 1, true, ADD | RELU, B, F, B}, /* added after */
 };
 
 static void conv_case(ck_rng *r, int i, ck_case *k) {
@@ -163,12 +170,12 @@ static void conv_case(ck_rng *r, int i, ck_case *k) {
     }
     conv_shape s = {.ci = ck_range(r, 1, 40),
                     .co = ck_range(r, 1, 40),
-                    .kt = ck_coin(r) ? 3 : 1,
+                    .kt = ck_range(r, 1, 3),
                     .kh = ck_coin(r) ? 3 : 1,
                     .st = ck_coin(r) ? 2 : 1,
                     .sh = ck_coin(r) ? 2 : 1,
                     .bias = ck_coin(r),
-                    .add = ck_coin(r),
+                    .add = (int)ck_range(r, 0, 3),
                     .x = ck_act_dtype(r),
                     .compute = ck_act_dtype(r),
                     .out = ck_act_dtype(r)};

@@ -310,12 +310,13 @@ static void fill_unary(ck_rng *r, ck_case *k, lti_dtype xt, lti_dtype ot, bool i
     x_and_out(r, k, xt, ot, scale, 0.0f, 1e-12);
     if (in_place) make_in_place(r, k, scale);
     k->call = call_unary;
-    describe(k, k->n[P_ACT] == LTI_ACT_SILU ? " silu" : k->n[P_ACT] ? " gelu" : " none");
+    static const char *const act[] = {" none", " silu", " gelu", " relu"};
+    describe(k, act[k->n[P_ACT]]);
 }
 
 static void unary_case(ck_rng *r, int i, ck_case *k) {
     shape(r, i, k);
-    k->n[P_ACT] = ck_range(r, 0, 2);
+    k->n[P_ACT] = ck_range(r, 0, 3);
     const lti_dtype xt = ck_act_dtype(r), ot = ck_act_dtype(r);
     fill_unary(r, k, xt, i % 3 ? ot : xt, i % 3 == 0);
 }

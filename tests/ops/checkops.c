@@ -483,8 +483,8 @@ int main(int argc, char **argv) {
         return 2;
     }
     printf("seed %llu, threads %d\n", (unsigned long long)o.seed, t[0].d->n_threads);
-    const ck_op *const groups[] = {ck_matrix_ops, ck_row_ops, ck_layout_ops};
-    for (int g = 0; g < 3; g++)
+    const ck_op *const groups[] = {ck_matrix_ops, ck_row_ops, ck_layout_ops, ck_cache_ops};
+    for (int g = 0; g < 4; g++)
         for (const ck_op *op = groups[g]; op->name; op++) {
             if (o.op && strcmp(o.op, op->name) != 0) continue;
             const uint64_t id = (uint64_t)g * 100 + (uint64_t)(op - groups[g]);

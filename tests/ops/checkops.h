@@ -67,7 +67,8 @@ typedef struct ck_op {
     void (*bench)(ck_rng *r, int i, ck_case *k);
 } ck_op;
 
-extern const ck_op ck_matrix_ops[], ck_row_ops[], ck_layout_ops[]; /* end with name NULL */
+/* end with name NULL */
+extern const ck_op ck_matrix_ops[], ck_row_ops[], ck_layout_ops[], ck_cache_ops[];
 
 /* NMSE bounds, docs/NUMERICS.md: `f32` unless the output is bf16. */
 static inline double ck_bound(double f32, double bf16, lti_dtype out) {

@@ -124,7 +124,7 @@ static void json_values(void **state) {
         {OURS, "{\"sink\":-1}", "sink is -1"},
         {OURS, "{\"flow_shift\":0}", "flow_shift"},
         {OURS, "{\"mode\":\"fast\"}", "chunk or rolling"},
-        {OURS, "{\"sink_policy\":\"deep\"}", "sink_policy is \"deep\""},
+        {OURS, "{\"sink_policy\":\"depp\"}", "sink_policy is \"depp\""},
         {OURS, "{\"timesteps\":[]}", "timesteps is []"},
         {OURS, "{\"timesteps\":[\"1000\"]}", "timesteps"},
         {OURS, "{\"timesteps\":[250,500]}", "descending"},

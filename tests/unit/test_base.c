@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * tests/unit/test_base.c - error record, arena, random numbers, queue, file map, json. */
+#include "base/sha256.h"
 #include "base/arena.h"
 #include "base/error.h"
 #include "base/filemap.h"
@@ -377,8 +378,38 @@ static void test_meminfo(void **state) {
     assert_false(lti_memory_fits(SIZE_MAX / 2));
 }
 
+/* FIPS 180-4 examples, and a million letters fed in uneven pieces. */
+static void test_sha256(void **state) {
+    (void)state;
+    static const struct {
+        const char *text, *hex;
+    } known[] = {{"", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"},
+                 {"abc", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"},
+                 {"abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq",
+                  "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1"},
+                 {NULL, "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0"}};
+    for (int i = 0; i < 4; i++) {
+        lti_sha256 s;
+        uint8_t sum[LTI_SHA256_SIZE];
+        char hex[2 * LTI_SHA256_SIZE + 1];
+        lti_sha256_init(&s);
+        if (known[i].text) lti_sha256_add(&s, known[i].text, strlen(known[i].text));
+        for (size_t left = known[i].text ? 0 : 1000000, n = 1; left > 0; n = n * 2 % 997) {
+            char letters[1000];
+            if (n > left) n = left;
+            memset(letters, 'a', n);
+            lti_sha256_add(&s, letters, n);
+            left -= n;
+        }
+        lti_sha256_end(&s, sum);
+        for (int k = 0; k < LTI_SHA256_SIZE; k++) snprintf(hex + 2 * k, 3, "%02x", sum[k]);
+        assert_string_equal(hex, known[i].hex);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_sha256),
         cmocka_unit_test(test_error),
         cmocka_unit_test(test_error_cut_between_characters),
         cmocka_unit_test(test_arena_measure_equals_run),

@@ -133,7 +133,7 @@ static void bufs_close(pass_buf *b) {
 /* One pass of all layers through the cache; commit frames of it. Outputs [LAYERS, n*TOK, H, HD]. */
 static void cached_pass(lti_kv *kv, pass_buf *b, int n, int commit, float *out) {
     int64_t c = lti_kv_frames(kv), rows = (int64_t)n * TOK;
-    lti_kv_begin(kv, dev, c, n);
+    lti_kv_begin(kv, dev, c, n, commit);
     for (int layer = 0; layer < LAYERS; layer++) {
         lti_tensor t[3] = {lti_rows(b->k, 0, rows), lti_rows(b->v, 0, rows),
                            lti_rows(b->q, 0, rows)};
@@ -301,7 +301,7 @@ static void test_anchor_bytes(void **state) {
     enum { BYTES = 3 * FRAME * 2 };
     static unsigned char key[LAYERS][BYTES], value[LAYERS][BYTES];
     for (int i = 0; i < 198; i++) {
-        lti_kv_begin(kv, dev, lti_kv_frames(kv), 3);
+        lti_kv_begin(kv, dev, lti_kv_frames(kv), 3, 0);
         for (int layer = 0; layer < LAYERS; layer++) {
             lti_span span[LTI_MAX_SPANS];
             b.arena.used = 0;
