@@ -3,6 +3,7 @@ BUILD ?= build
 PREFIX ?= /usr/local
 PROMPT ?= A red ball bounces across a green meadow at noon
 CMAKE_ARGS ?=
+FUZZ_SECONDS ?= 60
 
 all: configure ## build/longtake, build/liblongtake.so, build/liblongtake.a
 	@cmake --build $(BUILD)
@@ -31,6 +32,10 @@ asan: ## the quick tests under ASan and UBSan
 	@cmake --build $(BUILD)-asan
 	@cd $(BUILD)-asan && ctest --output-on-failure -L quick -j 2
 
+fuzz: ## every parser under libFuzzer, ASan and UBSan (clang), FUZZ_SECONDS=60 each
+	@tools/install-deps --fuzz
+	@tools/fuzz $(BUILD)/fuzz $(FUZZ_SECONDS)
+
 install: all ## PREFIX=/usr/local: binary, library, headers, longtake.pc, CMake package, model in the box
 	@cmake --install $(BUILD) --prefix $(PREFIX)
 
@@ -40,4 +45,4 @@ clean:
 help:
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
 
-.PHONY: all configure demo test bench asan install clean help
+.PHONY: all configure demo test bench asan fuzz install clean help

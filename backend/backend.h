@@ -181,6 +181,7 @@ struct lti_dev {
     int n_threads;
     bool measuring;  /* ops are muted, prepare_* are called */
     int64_t n_calls; /* ops issued */
+    bool counting;   /* all ops are muted, always: its memory is only counted, not there */
 };
 
 /* name: "ref", "cpu" or "auto" (the fastest that opens here). disable: comma list of ops taken from

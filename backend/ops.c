@@ -17,27 +17,29 @@ static void check_same(const lti_tensor *x, const lti_tensor *out) {
 
 static int64_t last(const lti_tensor *t) { return t->n[t->rank - 1]; }
 
+static bool muted(const lti_dev *d) { return d->measuring || d->counting; }
+
 /* Shall the op run? Counts it if so. */
 static bool issue(lti_dev *d, const lti_tensor *out) {
-    if (d->measuring || lti_numel(out) == 0) return false;
+    if (muted(d) || lti_numel(out) == 0) return false;
     d->n_calls++;
     return true;
 }
 
 void lti_put(lti_dev *d, void *dst, const void *host, size_t bytes) {
-    if (!d->measuring && bytes) d->ops.put(d, dst, host, bytes);
+    if (!muted(d) && bytes) d->ops.put(d, dst, host, bytes);
 }
 
 void lti_get(lti_dev *d, void *host, const void *src, size_t bytes) {
-    if (!d->measuring && bytes) d->ops.get(d, host, src, bytes);
+    if (!muted(d) && bytes) d->ops.get(d, host, src, bytes);
 }
 
 void lti_copy(lti_dev *d, void *dst, const void *src, size_t bytes) {
-    if (!d->measuring && bytes) d->ops.copy(d, dst, src, bytes);
+    if (!muted(d) && bytes) d->ops.copy(d, dst, src, bytes);
 }
 
 void lti_zero(lti_dev *d, void *dst, size_t bytes) {
-    if (!d->measuring && bytes) d->ops.zero(d, dst, bytes);
+    if (!muted(d) && bytes) d->ops.zero(d, dst, bytes);
 }
 
 void lti_linear(lti_dev *d, lti_tensor x, const lti_packed *w, lti_act act, lti_tensor out) {

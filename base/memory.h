@@ -15,7 +15,14 @@ bool lti_memory_fits(size_t bytes);
 /* Give freed memory back to the system: malloc keeps what it may need again, here gigabytes. */
 void lti_memory_trim(void);
 
-/* The decision alone: text is what /proc/meminfo says; unknown counts as fitting. */
+/* Bytes that may still be taken: the machine's and the control groups', less a sixteenth; SIZE_MAX:
+ * not known. */
+size_t lti_memory_left(void);
+
+/* The decisions alone: text is what /proc/meminfo says, self what /proc/self/cgroup says, root is
+ * where control groups are mounted; unknown counts as fitting. */
+size_t lti_meminfo_left(const char *text);
 bool lti_meminfo_fits(const char *text, size_t bytes);
+size_t lti_cgroup_left(const char *root, const char *self);
 
 #endif

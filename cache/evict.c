@@ -74,7 +74,7 @@ static size_t lay_out(lti_kv *kv, uint8_t *base) {
     size_t at = 0;
 #define TAKE(field, bytes)                                                                         \
     do {                                                                                           \
-        (field) = (void *)(base + at);                                                             \
+        (field) = base ? (void *)(base + at) : NULL;                                               \
         at += round_up(bytes);                                                                     \
     } while (0)
     if (c->policy == LTI_POLICY_EMA && c->dtype == LTI_BF16) {

@@ -76,6 +76,7 @@ static lt_status take_memory(lti_kv *kv, lti_dev *d, lt_error *err) {
         return lti_fail(err, LT_EINVAL,
                         "cache: %d + %d + %d latent frames of %d x %d tokens are too many", c->sink,
                         c->window, c->in_flight, c->grid_h, c->grid_w);
+    if (d->counting) most = 1; /* nothing will be begun */
     if (!(kv->host = malloc(lti_kv_table_bytes(kv, most))))
         return lti_oom(err, lti_kv_table_bytes(kv, most));
     if (!(kv->mem = d->ops.alloc(d, kv->bytes))) return lti_oom(err, kv->bytes);

@@ -50,7 +50,7 @@ static int run_bench(cli *c) {
     const lt_status st = lt_bench(&ep, &p, &err);
     if (root && st >= 0) cli_print_json(stdout, root);
     cJSON_Delete(root);
-    return st < 0 ? cli_fail(c, st, true, err.msg) : EXIT_DONE;
+    return st < 0 ? cli_fail(c, st, st != LT_ENOMEM, err.msg) : EXIT_DONE;
 }
 
 const cli_command cli_bench = {

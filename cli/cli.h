@@ -3,7 +3,7 @@
  *
  * Uses only the public headers, libcjson and the C library. Rules of every command:
  *   stdout: the result (one JSON object with --json) - stderr: progress, warnings, one error line.
- *   exit: 0 done, 1 failed while running, 2 bad usage or bad input, 130 interrupted. */
+ *   exit: 0 done, 1 failed while running, 2 bad usage, bad input, not enough memory, 130 interrupted. */
 #ifndef LT_CLI_CLI_H
 #define LT_CLI_CLI_H
 #include "longtake/longtake.h"
@@ -55,6 +55,8 @@ typedef enum cli_opt {
     OPT_THREADS,
     OPT_BACKEND,
     OPT_DTYPE,
+    OPT_MAX_RAM,
+    OPT_MAX_VRAM,
     OPT_INIT_IMG,
     OPT_OUTPUT,
     OPT_CODEC,

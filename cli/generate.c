@@ -208,6 +208,26 @@ static int open_sink(job *j) {
     return st == LT_OK ? -1 : cli_fail(c, st, false, err.msg);
 }
 
+/* Bytes, or GiB for people. */
+static void add_bytes(cJSON *o, const char *key, uint64_t bytes, bool people) {
+    char text[32];
+    snprintf(text, sizeof text, "%.3f GiB", (double)bytes / (1 << 30));
+    if (people) cJSON_AddStringToObject(o, key, text);
+    else cli_add_u64(o, key, bytes);
+}
+
+static void add_memory(cJSON *o, const lt_stream_info *i, bool people) {
+    cJSON *m = cJSON_AddObjectToObject(o, "memory");
+    add_bytes(m, "dit", i->mem_dit, people);
+    add_bytes(m, "text", i->mem_text, people);
+    add_bytes(m, "vae", i->mem_vae, people);
+    add_bytes(m, "cache", i->mem_cache, people);
+    add_bytes(m, "activations", i->mem_activations, people);
+    add_bytes(m, "vae_state", i->mem_vae_state, people);
+    add_bytes(m, "frames", i->mem_frames, people);
+    add_bytes(m, "total", i->mem_total, people);
+}
+
 /* Facts known before the first frame: --dry-run's answer and the start of the result. */
 static cJSON *plan_json(const job *j) {
     const lt_stream_info *i = &j->info;
@@ -244,6 +264,7 @@ static cJSON *plan_json(const job *j) {
     }
     cli_add_u64(o, "state_bytes", i->state_bytes);
     cli_add_u64(o, "work_bytes", i->work_bytes);
+    add_memory(o, i, !cli_given(j->c, OPT_JSON));
     return o;
 }
 

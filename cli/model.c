@@ -79,6 +79,7 @@ int cli_engine_params(const cli *c, char *dir, size_t size, lt_engine_params *p)
     p->backend = backend[c->opt[OPT_BACKEND].i];
     p->dtype = cli_given(c, OPT_DTYPE) ? dtype[c->opt[OPT_DTYPE].i] : LT_DTYPE_AUTO;
     p->threads = (int32_t)c->opt[OPT_THREADS].i;
+    p->max_ram_gib = c->opt[OPT_MAX_RAM].num;
     p->loras = c->lora;
     p->n_lora = c->n_lora;
     p->checkpoint_key = c->opt[OPT_CHECKPOINT_KEY].text;

@@ -99,6 +99,12 @@ static const row table[OPT_COUNT] = {
                      "where to compute" LATER_MARK "cuda"},
     [OPT_DTYPE] = {"dtype", 0, CHOICE, GEN | EVAL | BENCH, "f32|bf16", 0, 0, "the backend's",
                    "compute type"},
+    [OPT_MAX_RAM] =
+        {"max-ram", 0, NUM, GEN | EVAL | BENCH, "GIB", 0, 1048576, "0, what the machine has",
+         "most memory for weights, cache and VAE; more is refused with the numbers, see "
+         "generate --dry-run"},
+    [OPT_MAX_VRAM] = {"max-vram", 0, LATER, GEN | EVAL | BENCH, "GIB", 0, 0, NULL,
+                      "the limit of a graphics card's memory, which comes with the CUDA backend,"},
     [OPT_INIT_IMG] = {"init-img", 'i', TEXT, GEN, "PNG", 0, 0, NULL,
                       "picture to start from; its middle is scaled to the size of the video"},
     [OPT_INIT_MODE] = {"init-mode", 0, CHOICE, GEN, "hold|clamp", 0, 0, "hold",

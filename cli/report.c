@@ -102,8 +102,7 @@ int cli_usage_error(const cli *c, const char *fmt, ...) {
 
 int cli_fail(const cli *c, lt_status st, bool running, const char *msg) {
     say(c, "error", "", lt_status_str(st), msg && *msg ? msg : lt_status_str(st));
-    const bool ours = st == LT_ENOMEM || st == LT_EDEVICE; /* nothing wrong with the input */
-    return running || ours ? EXIT_FAILED : EXIT_USAGE;
+    return running || st == LT_EDEVICE ? EXIT_FAILED : EXIT_USAGE; /* a device: no fault of input */
 }
 
 void cli_warn(const cli *c, const char *fmt, ...) {

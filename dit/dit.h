@@ -34,6 +34,8 @@ typedef struct lti_dit lti_dit; /* immutable after open; shareable between threa
  * 128; text_len from json, else 512; everything else from shapes. compute: F32 or BF16. */
 lt_status lti_dit_open(lti_dev *d, lti_weights *w, const cJSON *json, lti_dtype compute,
                        lti_dit **out, lt_error *err);
+/* The sizes alone, from shapes and json; refuses what open would refuse by name, at no cost. */
+lt_status lti_dit_infer(const lti_weights *w, const cJSON *json, lti_dit_config *c, lt_error *err);
 void lti_dit_close(lti_dev *d, lti_dit **dit);
 const lti_dit_config *lti_dit_get_config(const lti_dit *dit);
 

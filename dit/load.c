@@ -15,6 +15,13 @@ typedef struct loader {
     lt_error *err;
 } loader;
 
+/* What was decoded is freed, and pages of the file that were read stop counting as ours: else the
+ * process would seem to hold the file and the packed weights. */
+static void done_with(lti_weights *w) {
+    lti_weights_forget(w);
+    lti_weights_evict(w);
+}
+
 /* <name>.weight [out,in] and <name>.bias [out]. */
 static lt_status linear(loader *l, const char *name, int64_t out, int64_t in, lti_dtype compute,
                         lti_packed **packed) {
@@ -25,7 +32,7 @@ static lt_status linear(loader *l, const char *name, int64_t out, int64_t in, lt
     snprintf(full, sizeof full, "%s.bias", name);
     LT_TRY(lti_weights_get(l->w, full, 1, (const int64_t[]){out}, &b, l->err));
     *packed = lti_pack_linear(l->d, &wt, &b, compute, l->err);
-    lti_weights_forget(l->w);
+    done_with(l->w);
     l->dit->c.n_param += out * in + out;
     return *packed ? LT_OK : l->err->code;
 }
@@ -66,7 +73,7 @@ static lt_status upload(loader *l, const char *name, int rank, const int64_t *n,
     }
     free(host);
     free(f);
-    lti_weights_forget(l->w);
+    done_with(l->w);
     l->dit->c.n_param += count;
     return *dev ? LT_OK : lti_oom(l->err, bytes);
 }
@@ -142,7 +149,7 @@ static lt_status patch(loader *l) {
     LT_TRY(lti_weights_get(l->w, "patch_embedding.bias", 1, n, &b, l->err));
     lti_tensor flat = LTI_VIEW(wt.data, wt.dtype, c->dim, (int64_t)c->in_ch * 4);
     l->dit->patch = lti_pack_linear(l->d, &flat, &b, LTI_F32, l->err);
-    lti_weights_forget(l->w);
+    done_with(l->w);
     l->dit->c.n_param += lti_numel(&flat) + c->dim;
     return l->dit->patch ? LT_OK : l->err->code;
 }

@@ -45,9 +45,6 @@ struct lti_text_kv {
 void *lti_text_kv_text(const lti_text_kv *kv, int layer, int is_v);
 void *lti_text_kv_tokens(const lti_text_kv *kv, int layer, int is_v);
 
-/* config.c: sizes from tensor shapes, and what this engine cannot run is refused. */
-lt_status lti_dit_infer(const lti_weights *w, const cJSON *json, lti_dit_config *c, lt_error *err);
-
 /* embed.c: t of G groups of frames (host) -> e [G,D] and e0 [G,6,D], f32. */
 void lti_dit_time(const lti_dit *dit, lti_dev *d, lti_arena *a, const float *t, int64_t stride,
                   int n_group, lti_tensor e, lti_tensor e0);

@@ -13,6 +13,7 @@
 #include <time.h>
 #include "base/error.h"
 #include "base/rng.h"
+#include "pipeline/budget.h"
 #include "pipeline/engine.h"
 
 #define MATMUL 4096
@@ -147,7 +148,9 @@ static lt_status bench_dit(bench_run *r) {
     int64_t n = (int64_t)c->chunk * m->out_ch * c->h * c->w;
     float *text = malloc(rows * sizeof *text), *latent = malloc((size_t)n * sizeof *latent);
     lti_take *take = NULL;
+    lti_memory needed;
     lt_status st = text && latent ? LT_OK : lti_oom(r->err, rows * sizeof *text);
+    if (st == LT_OK) st = lti_budget_stream(r->e, &r->plan, &needed, r->err);
     if (st == LT_OK) lti_randn(text, (int64_t)rows, 1, 0, 0);
     c->on_step = on_step;
     c->opaque = r;
@@ -204,6 +207,8 @@ static lt_status decode(bench_run *r, lti_vae_state *s, lti_tensor z, lti_tensor
 
 static lt_status bench_vae(bench_run *r) {
     const lti_take_config *c = &r->plan.take;
+    lti_memory needed;
+    LT_TRY(lti_budget_stream(r->e, &r->plan, &needed, r->err));
     lti_tensor z = LTI_VIEW(NULL, LTI_F32, lti_vae_channels(r->e->vae), c->h, c->w);
     lti_tensor rgb = LTI_VIEW(NULL, LTI_F32, 4, 8 * c->h, 8 * c->w, 3);
     lti_vae_state *s = NULL;
@@ -254,6 +259,6 @@ lt_status lt_bench(const lt_engine_params *engine, const lt_bench_params *params
     lt_status st = bench_all(&r, engine);
     if (r.d) lti_dev_close(&r.d);
     if (r.e) lt_engine_close(&r.e);
-    report(&r, "peak resident memory", status_gib("VmHWM"), "GiB");
+    if (st == LT_OK) report(&r, "peak resident memory", status_gib("VmHWM"), "GiB");
     return st;
 }

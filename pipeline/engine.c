@@ -9,8 +9,10 @@
 #include <string.h>
 #include "base/error.h"
 #include "base/thread.h"
+#include "pipeline/budget.h"
 
 #define ALL_PARTS (LT_PART_DIT | LT_PART_TEXT | LT_PART_VAE)
+#define MAX_RAM_GIB 1048576
 
 void lt_engine_params_init_sized(lt_engine_params *p, size_t size) {
     if (size > sizeof *p) size = sizeof *p;
@@ -63,8 +65,6 @@ static lt_status open_dit_weights(lt_engine *e, const char *path, const lt_engin
 
 /* What turns latents into pictures, and back. */
 static lt_status open_pictures(lt_engine *e, const lti_folder *f, int parts, lt_error *err) {
-    if (parts & (LT_PART_VAE | LT_PART_ENCODER))
-        LT_TRY(lti_weights_open(f->vae, LTI_PART_VAE, &e->w_vae, err));
     if (parts & LT_PART_VAE) {
         LT_TRY(lti_vae_open(e->dev, e->w_vae, f->vae_json, e->compute, &e->vae, err));
         e->info.vae_params = lti_vae_params(e->vae);
@@ -73,30 +73,44 @@ static lt_status open_pictures(lt_engine *e, const lti_folder *f, int parts, lt_
         LT_TRY(
             lti_vae_encoder_open(e->dev, e->w_vae, f->vae_json, e->compute, &e->vae_encoder, err));
     if (parts & LT_PART_TAE) {
-        LT_TRY(lti_weights_open(f->tae, LTI_PART_TAE, &e->w_tae, err));
         LT_TRY(lti_tae_open(e->dev, e->w_tae, f->tae_json, e->compute, &e->tae, err));
         e->info.vae_params += lti_tae_params(e->tae);
     }
+    if (e->w_vae) lti_weights_evict(e->w_vae); /* packed: its pages need not count as ours */
+    return LT_OK;
+}
+
+/* Maps the files: fast, and enough to know how much memory the parts will take. */
+static lt_status map_parts(lt_engine *e, const lti_folder *f, const lt_engine_params *p, int parts,
+                           lt_error *err) {
+    if (parts & LT_PART_DIT) LT_TRY(open_dit_weights(e, f->dit, p, err));
+    if (parts & LT_PART_TEXT) LT_TRY(lti_weights_open(f->text, LTI_PART_TEXT, &e->w_text, err));
+    if (parts & (LT_PART_VAE | LT_PART_ENCODER))
+        LT_TRY(lti_weights_open(f->vae, LTI_PART_VAE, &e->w_vae, err));
+    if (parts & LT_PART_TAE) LT_TRY(lti_weights_open(f->tae, LTI_PART_TAE, &e->w_tae, err));
     return LT_OK;
 }
 
 static lt_status open_parts(lt_engine *e, const lti_folder *f, const lt_engine_params *p, int parts,
                             lt_error *err) {
     lt_model_info *m = &e->info;
+    /* A text encoder from elsewhere that brings its own tokenizer does not want the folder's. */
+    lti_text_options o = {.mode = p->keep_text ? LTI_TEXT_RESIDENT : LTI_TEXT_AUTO,
+                          .cache_dir = p->text_cache_dir,
+                          .prefer_inside = p->text_path && !p->tokenizer_path};
     LT_TRY(read_text_len(e, f, err));
+    LT_TRY(map_parts(e, f, p, parts, err));
+    lti_dit_config sizes; /* a model of another system is called by its name, not by its memory */
+    if (parts & LT_PART_DIT) LT_TRY(lti_dit_infer(e->w_dit, f->dit_json, &sizes, err));
+    LT_TRY(lti_budget_weights(e, parts, &o, err));
     if (parts & LT_PART_DIT) {
-        LT_TRY(open_dit_weights(e, f->dit, p, err));
         LT_TRY(lti_dit_open(e->dev, e->w_dit, f->dit_json, e->compute, &e->dit, err));
         const lti_dit_config *c = lti_dit_get_config(e->dit);
         m->latent_channels = c->in_ch;
         m->dit_params = c->n_param;
     }
     if (parts & LT_PART_TEXT) {
-        LT_TRY(lti_weights_open(f->text, LTI_PART_TEXT, &e->w_text, err));
-        /* A text encoder from elsewhere that brings its own tokenizer does not want the folder's. */
-        const lti_text_options o = {.mode = p->keep_text ? LTI_TEXT_RESIDENT : LTI_TEXT_AUTO,
-                                    .cache_dir = p->text_cache_dir,
-                                    .prefer_inside = p->text_path && !p->tokenizer_path};
+        o.mode = e->text_mode;
         LT_TRY(lti_text_open_with(e->dev, e->w_text, f->text_json, f->tokenizer, m->text_len,
                                   e->compute, &o, &e->text, err));
         m->text_params = lti_text_params(e->text);
@@ -153,6 +167,11 @@ static lt_status engine_init(lt_engine *e, const lt_engine_params *p, lt_error *
         return lti_fail(err, LT_EINVAL, "threads: %d, expected 0 (all cores) to 1024", p->threads);
     if (p->dtype < LT_DTYPE_AUTO || p->dtype > LT_DTYPE_BF16)
         return lti_fail(err, LT_EINVAL, "dtype: %d, expected auto, f32 or bf16", p->dtype);
+    if (!(p->max_ram_gib >= 0 && p->max_ram_gib <= MAX_RAM_GIB)) /* NaN too */
+        return lti_fail(err, LT_EINVAL, "max_ram_gib: %g, expected 0 (no limit) to %d",
+                        p->max_ram_gib, MAX_RAM_GIB);
+    e->max_ram = (size_t)(p->max_ram_gib * (double)(1 << 30));
+    if (p->max_ram_gib > 0 && e->max_ram == 0) e->max_ram = 1;
     e->threads = p->threads ? p->threads : lti_cpu_count();
     e->backend = strdup(backend);
     e->disable = p->disable ? strdup(p->disable) : NULL;

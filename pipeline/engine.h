@@ -12,6 +12,15 @@
 
 #define LTI_MAX_LORA 32
 
+/* Bytes of the parts of a generation (budget.c). */
+typedef struct lti_memory {
+    size_t dit, text, vae; /* packed weights; of a streamed text encoder one layer */
+    size_t cache;          /* keys and values of frames and text, latents */
+    size_t activations;
+    size_t vae_state; /* history, arena and buffers of the decoder */
+    size_t frames;    /* pictures and latents between the workers, pictures to start from */
+} lti_memory;
+
 struct lt_engine {
     lti_dev *dev;            /* packs the weights; streams open their own */
     char *backend, *disable; /* as asked for; disable may be NULL */
@@ -25,6 +34,10 @@ struct lt_engine {
     lti_vae_encoder *vae_encoder; /* LT_PART_ENCODER */
     lt_model_info info;
     lti_defaults defaults; /* of info */
+    size_t max_ram;        /* bytes; 0: no limit */
+    lti_memory memory;     /* of the weights */
+    lti_text_mode text_mode;
+    bool may_stream_text; /* nobody asked for a resident one */
 };
 
 /* A dev of the engine's backend for one thread. n_threads 0: the engine's. */
@@ -45,5 +58,7 @@ typedef struct lti_plan {
 void lti_stream_params_read(lt_stream_params *full, const lt_stream_params *p);
 lt_status lti_plan_make(const lt_engine *e, const lt_stream_params *p, lti_plan *out,
                         lt_error *err);
+/* What workers.c takes for such a stream beside its denoiser and decoder. */
+size_t lti_frames_bytes(const lt_engine *e, const lti_plan *p);
 
 #endif

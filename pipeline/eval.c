@@ -11,6 +11,7 @@
 #include <math.h>
 #include <string.h>
 #include "base/error.h"
+#include "pipeline/budget.h"
 #include "pipeline/engine.h"
 
 #define MAX_LATENT_FRAMES 4096
@@ -164,6 +165,8 @@ static lt_status eval_rollout(eval_run *r) {
                      (const int64_t[]){c->schedule.n_step - 1, noise.n[0], noise.n[1], noise.n[2],
                                        noise.n[3]},
                      &again));
+    lti_memory needed;
+    LT_TRY(lti_budget_stream(r->e, &plan, &needed, r->err));
     c->n_chunk = noise.n[0] / c->chunk;
     c->noise = noise.data;
     c->renoise = again.data;

@@ -15,6 +15,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/thread.h"
+#include "pipeline/budget.h"
 #include "pipeline/engine.h"
 #include "pipeline/given.h"
 
@@ -41,6 +42,7 @@ typedef struct ready_frame { /* a pool frame with its label, in order of display
 struct lt_stream {
     lt_engine *e;
     lti_plan plan;
+    lti_memory memory;
     int (*progress)(void *, const lt_progress *);
     void *opaque;
     atomic_int cancel;
@@ -261,16 +263,31 @@ static lt_status open_decoder(lt_stream *s, lt_error *err) {
     return s->rgb8.data ? LT_OK : lti_oom(err, lti_nbytes(&s->rgb8));
 }
 
+static int pool_size(const lti_plan *p) {
+    int n = POOL_CHUNKS * p->take.chunk * LTI_FRAMES_PER_LATENT;
+    return n < MAX_POOL ? n : MAX_POOL;
+}
+
+static size_t latent_bytes(const lt_engine *e, const lti_plan *p, int64_t n) {
+    return sizeof(float) * (size_t)n * (size_t)e->info.latent_channels * (size_t)p->take.h *
+           (size_t)p->take.w;
+}
+
+size_t lti_frames_bytes(const lt_engine *e, const lti_plan *p) {
+    const size_t rgb = (size_t)p->width * (size_t)p->height * 3;
+    const size_t seam = p->take.n_given && !p->take.clamp ? rgb * sizeof(int16_t) : 0;
+    return rgb * (size_t)(pool_size(p) + LTI_FRAMES_PER_LATENT) + seam + /* and rgb8 */
+           latent_bytes(e, p, N_LATENT * (int64_t)p->take.chunk + p->take.n_given);
+}
+
 static lt_status open_queues(lt_stream *s, lt_error *err) {
     const lti_plan *p = &s->plan;
-    int n = POOL_CHUNKS * p->take.chunk * LTI_FRAMES_PER_LATENT;
-    s->n_pool = n < MAX_POOL ? n : MAX_POOL;
+    s->n_pool = pool_size(p);
     LT_TRY(lti_queue_ptr_init(&s->free_latents, N_LATENT, err));
     LT_TRY(lti_queue_ptr_init(&s->latents, N_LATENT, err));
     LT_TRY(lti_queue_ptr_init(&s->free_frames, s->n_pool, err));
     LT_TRY(lti_queue_ptr_init(&s->frames, s->n_pool, err));
-    size_t latent = sizeof(float) * (size_t)p->take.chunk * (size_t)s->e->info.latent_channels *
-                    (size_t)p->take.h * (size_t)p->take.w;
+    size_t latent = latent_bytes(s->e, p, p->take.chunk);
     size_t rgb = (size_t)p->width * (size_t)p->height * 3;
     for (int i = 0; i < N_LATENT; i++) {
         if (!(s->latent[i].data = malloc(latent))) return lti_oom(err, latent);
@@ -302,6 +319,7 @@ static lt_status stream_init(lt_stream *s, const lt_stream_params *p, lt_error *
     s->progress = p->progress;
     s->opaque = p->opaque;
     LT_TRY(lti_plan_make(s->e, p, &s->plan, err));
+    LT_TRY(lti_budget_stream(s->e, &s->plan, &s->memory, err));
     LT_TRY(open_queues(s, err));
     const int64_t picture = (int64_t)s->plan.width * s->plan.height * 3;
     if (p->n_init) LT_TRY(lti_given_encode(s->e, &s->plan, p->init_rgb, &s->given, err));
@@ -426,5 +444,13 @@ void lt_stream_get_info(const lt_stream *s, lt_stream_info *info, size_t size) {
     lti_decoder_bytes(s->decoder, &vae_state, &vae_work);
     i.state_bytes = state + vae_state;
     i.work_bytes = work + vae_work;
+    i.mem_dit = s->memory.dit;
+    i.mem_text = s->memory.text;
+    i.mem_vae = s->memory.vae;
+    i.mem_cache = s->memory.cache;
+    i.mem_activations = s->memory.activations;
+    i.mem_vae_state = s->memory.vae_state;
+    i.mem_frames = s->memory.frames;
+    i.mem_total = lti_memory_total(&s->memory);
     memcpy(info, &i, size < sizeof i ? size : sizeof i);
 }

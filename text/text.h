@@ -40,6 +40,8 @@ void lti_text_close(lti_dev *d, lti_text **t);
 int lti_text_dim(const lti_text *t);
 int64_t lti_text_params(const lti_text *t);
 bool lti_text_streamed(const lti_text *t);
+/* What AUTO is for an encoder of that many packed bytes. */
+bool lti_text_streams(const lti_text_options *o, size_t packed);
 
 typedef struct lti_text_rows {
     int n;        /* ids used, with </s> */

@@ -13,8 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define HEAD_DIM_MAX 1024               /* of the attention ops */
-#define RESIDENT_MAX ((int64_t)1 << 30) /* bytes of packed weights that are kept by default */
+#define HEAD_DIM_MAX 1024              /* of the attention ops */
+#define RESIDENT_MAX ((size_t)1 << 30) /* bytes of packed weights that are kept by default */
 #define NAME_LEN 96
 
 static const char config[] = "text_encoder/config.json";
@@ -237,11 +237,14 @@ static lt_status make_turn(lti_text *t, lt_error *err) {
     return lti_oom(err, sizeof *t->turn);
 }
 
-static bool streams(const lti_text *t, const lti_text_options *o) {
-    const int64_t packed =
-        (t->n_param - lti_numel(&t->embed)) * (int64_t)lti_dtype_size(t->compute);
+bool lti_text_streams(const lti_text_options *o, size_t packed) {
     if (o->mode != LTI_TEXT_AUTO) return o->mode == LTI_TEXT_STREAMED;
     return packed > RESIDENT_MAX || o->cache_dir;
+}
+
+static bool streams(const lti_text *t, const lti_text_options *o) {
+    const int64_t n = t->n_param - lti_numel(&t->embed);
+    return lti_text_streams(o, (size_t)n * lti_dtype_size(t->compute));
 }
 
 static lt_status open_all(lti_text *t, lti_dev *d, const cJSON *json, const char *tokenizer,

@@ -92,6 +92,10 @@ typedef struct lt_engine_params {
     /* Non-zero: the text encoder stays packed in memory. Zero: a large one (above 1 GiB), and any
      * with a text_cache_dir, is read layer by layer for every prompt and kept nowhere. */
     int32_t keep_text;
+    /* Most memory that the engine and one of its streams may hold, GiB: weights, frame cache,
+     * activations, VAE. More is LT_ENOMEM, with the numbers, before it is taken. 0: what the machine
+     * has. A text encoder that may be is read layer by layer to stay below. */
+    double max_ram_gib;
 } lt_engine_params;
 
 /* Zero means "default" in every field. The size makes old callers safe with a newer library. */
@@ -251,6 +255,10 @@ typedef struct lt_stream_info {
     int32_t n_prompts; /* later prompts that begin before the end */
     int32_t init_mode; /* lt_init_mode in use; 0: it starts from noise alone */
     int64_t first;     /* lt_frame.index of the first frame that comes */
+    /* Where the memory goes, bytes. Weights are the engine's, of a streamed text encoder one layer;
+     * the VAE's state is with its arena; frames are those between the workers. */
+    uint64_t mem_dit, mem_text, mem_vae, mem_cache, mem_activations, mem_vae_state, mem_frames;
+    uint64_t mem_total;
 } lt_stream_info;
 LT_API void lt_stream_get_info(const lt_stream *stream, lt_stream_info *info, size_t size);
 

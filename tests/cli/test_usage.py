@@ -10,7 +10,7 @@ from rig import TINY, CliTest, run
 GENERATE = """--prompt --prompt-file --model --diffusion-model --t5xxl --vae --tae --tokenizer --lora
     --duration --frames --fps --seed --mode --steps --timesteps --flow-shift --chunk --window --sink
     --sink-policy --threads --backend --dtype --init-img --codec --crf --dry-run --json --quiet
-    --preset --prompt-switch --prompt-fade --compat""".split()
+    --preset --prompt-switch --prompt-fade --compat --max-ram --max-vram""".split()
 LETTERS = "p m W H s t o v h".split()
 
 

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Whole rollouts of the published systems, against latents that their own code made from the same
  * random weights and noise (tests/golden/systems/README.md): schedule, cache, eviction, positions
- * and prompt changes together. Prints the parity table of docs/MODELS.md: the relative error over
- * all frames and at the last chunk, and how far the better form (without compat) is from it. */
+ * and prompt changes together. Each runs from the same weights as safetensors, PyTorch checkpoint
+ * and GGUF (tools/make_system_formats.py), with bit-identical latents; LongLive also as base + LoRA.
+ * Prints the parity table of docs/MODELS.md: the relative error over all frames and at the last
+ * chunk, and how far the better form (without compat) is from it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -27,9 +29,10 @@ typedef struct event {
 } event;
 
 typedef struct system_case {
+    const char *name;
     const char *file; /* expected latents */
     int frames, chunk, sink, window;
-    const char *preset; /* that must ask for just this; NULL: none does */
+    const char *preset, *also; /* that must ask for just this; NULL: none does */
     lti_policy policy;
     int n_step, n_first; /* steps of later chunks, of chunk 0 (0: the same) */
     double step[5], first[4];
@@ -48,35 +51,41 @@ typedef struct system_case {
 #define ABSOLUTE .policy = LTI_POLICY_ABSOLUTE
 
 static const system_case cases[] = {
-    {"self_forcing_21", 21, 3, 0, 18, .preset = "self-forcing", FOUR},
-    {"self_forcing_w9", 63, 3, 0, 6, FOUR},
-    {"self_forcing_w12_s3", 63, 3, 3, 6, FOUR, ABSOLUTE},
-    {"rolling_forcing", 66, 3, 3, 3, .preset = "rolling-forcing", FIVE,
+    {"Self Forcing, 21 frames", "self_forcing_21", 21, 3, 0, 18, .preset = "self-forcing",
+     .also = "causal-forcing", FOUR},
+    {"Self Forcing, window 9", "self_forcing_w9", 63, 3, 0, 6, FOUR},
+    {"Rolling Forcing", "rolling_forcing", 66, 3, 3, 3, .preset = "rolling-forcing", FIVE,
      .policy = LTI_POLICY_REALIGN, .rolling = true, .compat = true, .has_other = true},
-    {"longlive", 63, 3, 3, 6, FOUR, ABSOLUTE},
-    {"longlive_switch", 66, 3, 3, 6, .preset = "longlive", FOUR, ABSOLUTE,
-     .on_switch = LTI_SWITCH_RECACHE, .event = {{24, 'b', false}, {45, 'a', false}}},
-    {"longlive_switch_early", 24, 3, 3, 6, FOUR, ABSOLUTE, .on_switch = LTI_SWITCH_RECACHE,
-     .event = {{6, 'b', false}}},
-    {"longlive_switch_sink", 42, 3, 3, 6, FOUR, ABSOLUTE, .on_switch = LTI_SWITCH_RECACHE_ALL,
-     .event = {{24, 'b', false}}},
-    {"reward_forcing", 63, 3, 3, 3, .preset = "reward-forcing", FOUR, .policy = LTI_POLICY_EMA,
-     .ema = 0.999f},
-    {"reward_forcing_a09", 63, 3, 3, 3, FOUR, .policy = LTI_POLICY_EMA, .ema = 0.9f},
-    {"infinity_rope", 63, 3, 1, 2, .preset = "infinity-rope", FOUR, .policy = LTI_POLICY_SLOT,
-     .on_switch = LTI_SWITCH_FLUSH, .event = {{24, 'b', false}, {48, 'a', true}}},
-    {"deep_forcing", 66, 3, 10, 8, .preset = "deep-forcing", FOUR, .policy = LTI_POLICY_DEEP,
-     .budget = 16, .recent = 4, .reuse = 7, .compat = true, .has_other = true},
-    {"causal_forcing_long", 36, 3, 3, 6, .preset = "causal-forcing-long", FOUR,
-     .policy = LTI_POLICY_REALIGN, .rolling = true, .compat = true, .has_other = true},
-    {"longlive_infinity", 36, 3, 3, 6, .preset = "longtake", FOUR, .policy = LTI_POLICY_SLOT,
-     .on_switch = LTI_SWITCH_RECACHE, .event = {{24, 'b', false}}},
-    {"causal_forcing_framewise", 21, 1, 0, 20, FOUR},
-    {"causal_forcing_pp1", 21, 1, 0, 20, .preset = "causal-forcing-1step", .n_step = 1,
-     .step = {1000}, FIRST_FOUR},
-    {"causal_forcing_pp2", 63, 1, 0, 8, .n_step = 2, .step = {1000, 500}, FIRST_FOUR},
-    {"motionstream", 63, 3, 3, 3, .preset = "motionstream", .n_step = 3, .step = {1000, 667, 333},
-     .policy = LTI_POLICY_SLOT},
+    {"LongLive 1; Self Forcing, window 12, sink 3", "self_forcing_w12_s3", 63, 3, 3, 6,
+     .preset = "longlive", FOUR, ABSOLUTE},
+    {"LongLive 1, two recaches", "longlive_switch", 66, 3, 3, 6, .preset = "longlive", FOUR,
+     ABSOLUTE, .on_switch = LTI_SWITCH_RECACHE, .event = {{24, 'b', false}, {45, 'a', false}}},
+    {"LongLive 1, early recache", "longlive_switch_early", 24, 3, 3, 6, FOUR, ABSOLUTE,
+     .on_switch = LTI_SWITCH_RECACHE, .event = {{6, 'b', false}}},
+    {"LongLive 1, recache with anchors", "longlive_switch_sink", 42, 3, 3, 6, FOUR, ABSOLUTE,
+     .on_switch = LTI_SWITCH_RECACHE_ALL, .event = {{24, 'b', false}}},
+    {"Reward Forcing, a = 0.999", "reward_forcing", 63, 3, 3, 3, .preset = "reward-forcing", FOUR,
+     .policy = LTI_POLICY_EMA, .ema = 0.999f},
+    {"Reward Forcing, a = 0.9", "reward_forcing_a09", 63, 3, 3, 3, FOUR, .policy = LTI_POLICY_EMA,
+     .ema = 0.9f},
+    {"Infinity-RoPE, flush and cut", "infinity_rope", 63, 3, 1, 2, .preset = "infinity-rope", FOUR,
+     .policy = LTI_POLICY_SLOT, .on_switch = LTI_SWITCH_FLUSH,
+     .event = {{24, 'b', false}, {48, 'a', true}}},
+    {"Deep Forcing", "deep_forcing", 66, 3, 10, 8, .preset = "deep-forcing", FOUR,
+     .policy = LTI_POLICY_DEEP, .budget = 16, .recent = 4, .reuse = 7, .compat = true,
+     .has_other = true},
+    {"Causal Forcing, four in flight", "causal_forcing_long", 36, 3, 3, 6,
+     .preset = "causal-forcing-long", FOUR, .policy = LTI_POLICY_REALIGN, .rolling = true,
+     .compat = true, .has_other = true},
+    {"LongLive 1 infinity, recache", "longlive_infinity", 36, 3, 3, 6, .preset = "longtake", FOUR,
+     .policy = LTI_POLICY_SLOT, .on_switch = LTI_SWITCH_RECACHE, .event = {{24, 'b', false}}},
+    {"Causal Forcing, frame by frame", "causal_forcing_framewise", 21, 1, 0, 20, FOUR},
+    {"Causal Forcing++, 1 step", "causal_forcing_pp1", 21, 1, 0, 20,
+     .preset = "causal-forcing-1step", .n_step = 1, .step = {1000}, FIRST_FOUR},
+    {"Causal Forcing++, 2 steps", "causal_forcing_pp2", 63, 1, 0, 8, .n_step = 2,
+     .step = {1000, 500}, FIRST_FOUR},
+    {"MotionStream (our own reference)", "motionstream", 63, 3, 3, 3, .preset = "motionstream",
+     .n_step = 3, .step = {1000, 667, 333}, .policy = LTI_POLICY_SLOT},
 };
 enum { CASES = sizeof cases / sizeof *cases };
 
@@ -116,13 +125,16 @@ static float *expected(const system_case *k) {
     return want;
 }
 
-static lti_dit *open_dit(lti_dev *d, lti_dtype dt) {
+static lti_dit *open_dit(lti_dev *d, lti_dtype dt, const char *file,
+                         const lti_weights_options *opt) {
+    char path[512];
     lt_error err = {0};
     cJSON *json = NULL;
     lti_weights *w = NULL;
     lti_dit *dit = NULL;
+    snprintf(path, sizeof path, DIR "%s", file);
     assert_int_equal(lti_json_load(DIR "config.json", 1 << 16, &json, NULL), LT_OK);
-    lt_status st = lti_weights_open(DIR "model.safetensors", LTI_PART_DIT, &w, &err);
+    lt_status st = lti_weights_open_with(path, LTI_PART_DIT, opt, &w, &err);
     if (st == LT_OK) st = lti_dit_open(d, w, json, dt, &dit, &err);
     if (st != LT_OK) fail_msg("%s", err.msg);
     lti_weights_close(&w);
@@ -131,19 +143,19 @@ static lti_dit *open_dit(lti_dev *d, lti_dtype dt) {
 }
 
 /* The preset that users name is the case that is measured. */
-static void check_preset(const system_case *k) {
+static void check_preset(const system_case *k, const char *name) {
     char path[512];
     lti_preset p;
     lti_defaults d;
     lt_model_info m;
     lt_error err = {0};
-    if (!k->preset) return;
-    snprintf(path, sizeof path, LT_SOURCE_DIR "/models/presets/%s.json", k->preset);
+    if (!name) return;
+    snprintf(path, sizeof path, LT_SOURCE_DIR "/models/presets/%s.json", name);
     lti_defaults_init(&d, &m);
     if (lti_preset_open(path, NULL, &p, &err) != LT_OK ||
         lti_defaults_read(&d, p.json, path, &err) != LT_OK)
         fail_msg("%s", err.msg);
-    assert_string_equal(m.name, k->preset);
+    assert_string_equal(m.name, name);
     assert_int_equal(m.mode, k->rolling ? LT_MODE_ROLLING : LT_MODE_CHUNK);
     assert_int_equal(m.chunk, k->chunk);
     assert_int_equal(m.window, k->window);
@@ -221,49 +233,206 @@ static double tail_error(const system_case *k, const float *got, const float *wa
     return e.rel;
 }
 
-static void check(const char *backend, lti_dtype dt, double bound) {
-    lti_dev *d = NULL;
-    lt_error err = {0};
-    if (lti_dev_open(backend, 1, NULL, &d, &err) != LT_OK) fail_msg("%s", err.msg);
-    lti_dit *dit = open_dit(d, dt);
-    const char *bad = NULL;
-    printf("%s %s\n%-28s %6s %10s %10s %12s\n", backend, lti_dtype_name(dt), "case", "frames",
-           "all", "last", "other form");
-    for (int i = 0; i < CASES; i++) {
-        const system_case *k = &cases[i];
-        check_preset(k);
-        float *want = expected(k), *got = rollout(d, dit, dt, k, k->compat);
-        double all = tail_error(k, got, want, k->frames), last = tail_error(k, got, want, k->chunk);
-        printf("%-28s %6d %10.2e %10.2e", k->file, k->frames, all, last);
-        if (k->has_other || (k->policy == LTI_POLICY_EMA && dt == LTI_BF16)) {
-            float *other = rollout(d, dit, dt, k, !k->compat);
-            printf(" %12.2e", tail_error(k, other, want, k->frames));
-            free(other);
+/* -- the table ------------------------------------------------------------------------------------ */
+
+enum { REF_F32, CPU_F32, CPU_BF16, KINDS };
+static const struct {
+    const char *backend, *head;
+    lti_dtype dt;
+    double bound;
+} kinds[KINDS] = {
+    {"ref", "ref f32", LTI_F32, 1e-5},
+    {"cpu", "cpu f32", LTI_F32, 1e-5},
+    /* What a user runs by default. Also shows what rounding the running mean costs: in f32 the two
+     * forms of ema are one. */
+    {"cpu", "cpu bf16", LTI_BF16, 6e-3},
+};
+static const char *const formats[] = {"safetensors", "pt", "gguf"};
+enum { FORMATS = sizeof formats / sizeof *formats };
+
+static struct result {
+    double all[KINDS]; /* error over all frames */
+    double last;       /* over the last chunk, cpu f32 */
+    double other;      /* of the form without compat; 0: not measured */
+} results[CASES];
+
+static double other_form(lti_dev *d, const lti_dit *dit, lti_dtype dt, const system_case *k,
+                         const float *want) {
+    float *other = rollout(d, dit, dt, k, !k->compat);
+    double e = tail_error(k, other, want, k->frames);
+    free(other);
+    return e;
+}
+
+/* One case, one column; false when it is not met. */
+static bool check_case(int kind, lti_dev *d, lti_dit *const *dit, int i) {
+    const system_case *k = &cases[i];
+    struct result *r = &results[i];
+    lti_dtype dt = kinds[kind].dt;
+    float *want = expected(k), *got = rollout(d, dit[0], dt, k, k->compat);
+    size_t bytes = (size_t)k->frames * FRAME * sizeof *got;
+    double last = tail_error(k, got, want, k->chunk);
+    bool good = true;
+    r->all[kind] = tail_error(k, got, want, k->frames);
+    if (kind == CPU_F32) r->last = last;
+    for (int f = 1; f < FORMATS && dit[f]; f++) {
+        float *again = rollout(d, dit[f], dt, k, k->compat);
+        if (memcmp(again, got, bytes) != 0) {
+            print_error("%s, %s: model.%s gives other latents than model.%s\n", k->name,
+                        kinds[kind].head, formats[f], formats[0]);
+            good = false;
         }
-        printf("\n");
-        if (all > bound || last > bound) bad = k->file;
-        free(got);
-        free(want);
+        free(again);
     }
-    lti_dit_close(d, &dit);
+    if (kind == CPU_F32 ? k->has_other : kind == CPU_BF16 && k->policy == LTI_POLICY_EMA)
+        r->other = other_form(d, dit[0], dt, k, want);
+    if (r->all[kind] > kinds[kind].bound || last > kinds[kind].bound) {
+        print_error("%s, %s: error %.2e, last chunk %.2e, expected at most %g\n", k->name,
+                    kinds[kind].head, r->all[kind], last, kinds[kind].bound);
+        good = false;
+    }
+    free(got);
+    free(want);
+    return good;
+}
+
+static void check(int kind) {
+    lti_dev *d = NULL;
+    lti_dit *dit[FORMATS] = {NULL};
+    lt_error err = {0};
+    /* ref takes minutes under sanitizers; the files are read before any backend */
+    int n = kind == REF_F32 ? 1 : FORMATS, bad = 0;
+    if (lti_dev_open(kinds[kind].backend, 1, NULL, &d, &err) != LT_OK) fail_msg("%s", err.msg);
+    for (int f = 0; f < n; f++) {
+        char file[64];
+        snprintf(file, sizeof file, "model.%s", formats[f]);
+        dit[f] = open_dit(d, kinds[kind].dt, file, NULL);
+    }
+    for (int i = 0; i < CASES; i++) bad += !check_case(kind, d, dit, i);
+    for (int f = 0; f < n; f++) lti_dit_close(d, &dit[f]);
     lti_dev_close(&d);
-    if (bad) fail_msg("%s: relative error above %g", bad, bound);
+    assert_int_equal(bad, 0);
 }
 
 static void test_ref_f32(void **state) {
     (void)state;
-    check("ref", LTI_F32, 1e-5);
+    check(REF_F32);
 }
 static void test_cpu_f32(void **state) {
     (void)state;
-    check("cpu", LTI_F32, 1e-5);
+    check(CPU_F32);
 }
-
-/* What a user runs by default. Also shows what rounding the running mean costs: in f32 the two
- * forms of ema are one. */
 static void test_cpu_bf16(void **state) {
     (void)state;
-    check("cpu", LTI_BF16, 6e-3);
+    check(CPU_BF16);
+}
+
+static void test_presets(void **state) {
+    (void)state;
+    for (int i = 0; i < CASES; i++) {
+        check_preset(&cases[i], cases[i].preset);
+        check_preset(&cases[i], cases[i].also);
+    }
+}
+
+/* Up to the numbers, which another machine rounds otherwise, a row as docs/MODELS.md has it. */
+static void row_start(int i, char *out, size_t size) {
+    const system_case *k = &cases[i];
+    char preset[80] = "none";
+    if (k->preset)
+        snprintf(preset, sizeof preset, "`%s`%s%s%s", k->preset, k->also ? ", `" : "",
+                 k->also ? k->also : "", k->also ? "`" : "");
+    snprintf(out, size, "| %s | %s | safetensors = pt = gguf | %d |", k->name, preset, k->frames);
+}
+
+/* The table in the documentation has just the rows that are printed. */
+static void test_documented(void **state) {
+    (void)state;
+    static char doc[1 << 17];
+    FILE *f = fopen(LT_SOURCE_DIR "/docs/MODELS.md", "rb");
+    assert_non_null(f);
+    doc[fread(doc, 1, sizeof doc - 1, f)] = 0;
+    fclose(f);
+    const char *at = strstr(doc, "\n| system | preset | file format |");
+    assert_non_null(at);
+    at = strstr(at, "\n|---");
+    for (int i = 0; i < CASES; i++) {
+        char row[256];
+        row_start(i, row, sizeof row);
+        at = at ? strchr(at + 1, '\n') : NULL;
+        if (!at || strncmp(at + 1, row, strlen(row)) != 0)
+            fail_msg("docs/MODELS.md lacks, as row %d of the parity table: %s", i + 1, row);
+    }
+}
+
+static void print_table(void) {
+    printf(
+        "| system | preset | file format | frames | %s | %s | its last chunk | %s | other form |\n"
+        "|---|---|---|---|---|---|---|---|---|\n",
+        kinds[0].head, kinds[1].head, kinds[2].head);
+    for (int i = 0; i < CASES; i++) {
+        const struct result *r = &results[i];
+        char row[256], other[32] = "";
+        row_start(i, row, sizeof row);
+        if (r->other > 0)
+            snprintf(other, sizeof other, "%s%.1e ", cases[i].has_other ? "" : "bf16 ", r->other);
+        printf("%s %.1e | %.1e | %.1e | %.1e | %s|\n", row, r->all[0], r->all[1], r->last,
+               r->all[2], other);
+    }
+}
+
+/* -- which tensors of a checkpoint ------------------------------------------------------------------ */
+
+static float *rollout_of(lti_dev *d, const char *file, const lti_weights_options *opt,
+                         const system_case *k) {
+    lti_dit *dit = open_dit(d, LTI_F32, file, opt);
+    float *got = rollout(d, dit, LTI_F32, k, k->compat);
+    lti_dit_close(d, &dit);
+    return got;
+}
+
+/* model.pt holds two sets of weights: asked for, each is found. */
+static void test_torch_root(void **state) {
+    (void)state;
+    const system_case *k = &cases[0];
+    lti_dev *d = NULL;
+    assert_int_equal(lti_dev_open("cpu", 1, NULL, &d, NULL), LT_OK);
+    float *want = expected(k);
+    float *ema = rollout_of(d, "model.pt", &(lti_weights_options){.root = "generator_ema"}, k);
+    float *plain = rollout_of(d, "model.pt", &(lti_weights_options){.root = "generator"}, k);
+    assert_true(tail_error(k, ema, want, k->frames) < 1e-5);
+    assert_true(tail_error(k, plain, want, k->frames) > 0.02);
+    free(plain);
+    free(ema);
+    free(want);
+    lti_dev_close(&d);
+}
+
+/* LongLive's form: a base and a LoRA, against the same LoRA that torch merged. */
+static void test_lora(void **state) {
+    (void)state;
+    const system_case *k = &cases[0];
+    while (!k->preset || strcmp(k->preset, "longlive") != 0) k++;
+    const lti_lora_ref lora = {DIR "lora.pt", 1};
+    const lti_weights_options opt = {.lora = &lora, .n_lora = 1};
+    lti_dev *d = NULL;
+    assert_int_equal(lti_dev_open("cpu", 1, NULL, &d, NULL), LT_OK);
+    float *base = expected(k);
+    float *want = rollout_of(d, "lora_merged.safetensors.index.json", NULL, k);
+    double apart = tail_error(k, base, want, k->frames);
+    assert_true(apart > 0.02); /* it does something */
+    for (int f = 0; f < FORMATS; f++) {
+        char file[64];
+        snprintf(file, sizeof file, "model.%s", formats[f]);
+        float *got = rollout_of(d, file, &opt, k);
+        double e = tail_error(k, got, want, k->frames);
+        printf("%s + lora.pt: %.1e from torch's merge, %.1e from the base\n", file, e, apart);
+        assert_true(e < 1e-5);
+        free(got);
+    }
+    free(want);
+    free(base);
+    lti_dev_close(&d);
 }
 
 static int setup(void **state) {
@@ -286,9 +455,12 @@ static int teardown(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ref_f32),
-        cmocka_unit_test(test_cpu_f32),
-        cmocka_unit_test(test_cpu_bf16),
+        cmocka_unit_test(test_presets),  cmocka_unit_test(test_documented),
+        cmocka_unit_test(test_ref_f32),  cmocka_unit_test(test_cpu_f32),
+        cmocka_unit_test(test_cpu_bf16), cmocka_unit_test(test_torch_root),
+        cmocka_unit_test(test_lora),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    int bad = cmocka_run_group_tests(tests, setup, teardown);
+    print_table();
+    return bad;
 }

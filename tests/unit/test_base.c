@@ -238,7 +238,7 @@ static void test_queue_close_wakes(void **state) {
 
 /* -- files and json -------------------------------------------------------------------------- */
 
-static char dir[64], path[96];
+static char dir[64], path[192];
 
 static const char *in_dir(const char *name) {
     snprintf(path, sizeof path, "%s/%s", dir, name);
@@ -378,6 +378,77 @@ static void test_meminfo(void **state) {
     assert_false(lti_memory_fits(SIZE_MAX / 2));
 }
 
+/* files: names and what is in them, by turns, up to a NULL. */
+static void make_group(const char *name, const char *const *files) {
+    char file[64];
+    assert_int_equal(mkdir(in_dir(name), 0755), 0);
+    for (; *files; files += 2) {
+        snprintf(file, sizeof file, "%s/%s", name, files[0]);
+        write_file(file, files[1], strlen(files[1]));
+    }
+}
+
+static void drop_group(const char *name, const char *const *files) {
+    char file[64];
+    for (; *files; files += 2) {
+        snprintf(file, sizeof file, "%s/%s", name, files[0]);
+        unlink(in_dir(file));
+    }
+    assert_int_equal(rmdir(in_dir(name)), 0);
+}
+
+static const struct {
+    const char *name;
+    const char *file[8];
+} group[] = {
+    {"cg", {"memory.max", "max\n"}},
+    {"cg/a",
+     {"memory.max", "1600000\n", "memory.current", "1000000\n", "memory.stat",
+      "anon 5\ninactive_file 100000\nactive_file 60000\n"}},
+    {"cg/a/b", {"memory.max", "99999999999\n", "memory.current", "5\n"}},
+    {"cg/full", {"memory.max", "100\n", "memory.current", "200\n"}},
+    {"cg/odd", {"memory.max", "-5\n", "memory.current", "x\n", "memory.stat", "inactive_file"}},
+    {"cg/memory", {NULL}},
+    {"cg/memory/x",
+     {"memory.limit_in_bytes", "3200\n", "memory.usage_in_bytes", "1600\n", "memory.stat",
+      "inactive_file 99\ntotal_inactive_file 160\n"}},
+};
+enum { GROUPS = sizeof group / sizeof *group };
+
+/* A sixteenth of what is left stays free. */
+static void test_cgroup(void **state) {
+    (void)state;
+    char root[192], deep[4000];
+    for (int i = 0; i < GROUPS; i++) make_group(group[i].name, group[i].file);
+    snprintf(root, sizeof root, "%s", in_dir("cg"));
+    const struct {
+        const char *self;
+        size_t left;
+    } known[] = {{"0::/a/b\n", 760000 / 16 * 15}, /* the parent's */
+                 {"0::/a", 760000 / 16 * 15},
+                 {"0::/", SIZE_MAX},
+                 {"3:cpu,memory:/x/y\n0::/a\n", 1760 / 16 * 15},
+                 {"3:memory:/x\n", 1760 / 16 * 15},
+                 {"3:cpu,memoryless:/x\n", SIZE_MAX},
+                 {"0::/gone/deep\n", SIZE_MAX},
+                 {"0::/../../a\n", SIZE_MAX}, /* only the root is here */
+                 {"0::/full\n", 0},
+                 {"0::/odd\n", SIZE_MAX},
+                 {"", SIZE_MAX},
+                 {"\n::\n:\nx\n0:", SIZE_MAX}};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        assert_int_equal(lti_cgroup_left(root, known[i].self), known[i].left);
+    assert_true(lti_cgroup_left("/nowhere", "0::/a\n") == SIZE_MAX);
+    memset(deep, 'd', sizeof deep);
+    memcpy(deep, "0::/", 4);
+    deep[sizeof deep - 1] = '\0';
+    assert_true(lti_cgroup_left(root, deep) == SIZE_MAX);
+    for (size_t i = 5; i < sizeof deep - 1; i += 2) deep[i] = '/';
+    assert_true(lti_cgroup_left(root, deep) == SIZE_MAX);
+    for (int i = GROUPS - 1; i >= 0; i--) drop_group(group[i].name, group[i].file);
+    assert_true(lti_memory_left() > 0);
+}
+
 /* FIPS 180-4 examples, and a million letters fed in uneven pieces. */
 static void test_sha256(void **state) {
     (void)state;
@@ -422,6 +493,7 @@ int main(void) {
         cmocka_unit_test(test_json_values),
         cmocka_unit_test(test_json_bad),
         cmocka_unit_test(test_meminfo),
+        cmocka_unit_test(test_cgroup),
     };
     return cmocka_run_group_tests(tests, make_dir, remove_dir);
 }
