@@ -20,7 +20,7 @@ def main():
     ap = argparse.ArgumentParser()
     ap.add_argument("--out", default="models")
     args = ap.parse_args()
-    stages = [("dit", "DiT: loss on v"), ("distill", "self-rollout stage: loss on v")]
+    stages = [("dit", "DiT: loss on v"), ("distill", "guidance distilled: loss on v")]
     stages = [s for s in stages if rows(s[0])]
     fig, ax = plt.subplots(1, 1 + len(stages), figsize=(4.2 * (1 + len(stages)), 3.2), squeeze=False)
     ax = ax[0]

@@ -13,6 +13,7 @@ Batches  first   chunk 0 alone from text
                  context and the window at the start of the stream (warm-up)
          Anchors are left out in a tenth of the batches, text in 7 % of the samples.
 Output   $LONGTAKE_WORK/dit.pt (weights, EMA, optimizer; resumes by itself), dit.jsonl.
+Guide    with --guide (train/distill.py) the target is the guided flow of a teacher, see there.
 Pitfalls no masks anywhere: the plan lists which chunk sees which.  The EMA is what is exported.
 """
 import argparse
@@ -218,6 +219,24 @@ def self_rollout(model, data, size, shift):
     return torch.cat([c, x], 1), torch.cat([torch.zeros(size, 4, device=DEVICE), 1000 * s], 1), v, w[:, o + 1:o + 4], [4, 5, 6], plan, text
 
 
+def load_teacher(model, path):
+    teacher = copy.deepcopy(model).requires_grad_(False).eval()
+    teacher.load_state_dict(torch.load(path, map_location=DEVICE)["ema"])
+    return teacher
+
+
+@torch.no_grad()
+def guided(teacher, x, t, v, ids, plan, text, scale, own):
+    """The target of a pass with classifier-free guidance baked in: vu + scale (vc - vu) of the teacher, so that the student
+    needs one pass where guidance needs two.  Inputs of the model's own making (own) keep the true continuation as target
+    and only gain (scale - 1) (vc - vu).  Samples without text keep their target: they are the unguided model."""
+    with autocast():
+        vc = teacher.dit(x, t, teacher.context(text), plan)[:, ids]
+        vu = teacher.dit(x, t, teacher.context([""] * len(text)), plan)[:, ids]
+    has = torch.tensor([bool(s) for s in text], device=x.device).view(-1, 1, 1, 1, 1, 1)
+    return torch.where(has, v + (scale - 1) * (vc - vu) if own else vu + scale * (vc - vu), v)
+
+
 def optimizers(model, lr):
     mats = [p for n, p in model.named_parameters() if p.ndim == 2 and ".block" in n and "relative" not in n and "modulation" not in n]
     ids = {id(p) for p in mats}
@@ -238,7 +257,7 @@ def ema_update(ema, model, step, top=.998):
         a.lerp_(b, 1 - d)
 
 
-def main(stage="dit", minutes=60, lr=2e-3, mix=".4,.4,.2,0", hold=.35):
+def main(stage="dit", minutes=60, lr=2e-3, mix=".4,.4,.2,0", hold=.35, guide=0.):
     ap = argparse.ArgumentParser()
     ap.add_argument("--minutes", type=float, default=minutes)
     ap.add_argument("--dim", type=int, default=192)
@@ -248,6 +267,8 @@ def main(stage="dit", minutes=60, lr=2e-3, mix=".4,.4,.2,0", hold=.35):
     ap.add_argument("--lr", type=float, default=lr)
     ap.add_argument("--hold", type=float, default=hold, help="share of the time at full learning rate")
     ap.add_argument("--mix", default=mix, help="shares of first, chunks, rolling, self")
+    ap.add_argument("--guide", type=float, default=guide, help="distil classifier-free guidance of this scale from --teacher (0: plain flow matching)")
+    ap.add_argument("--teacher", default="", help="checkpoint whose moving average guides; default dit.pt")
     ap.add_argument("--seed", type=int, default=3)
     args = ap.parse_args()
     start()
@@ -267,6 +288,10 @@ def main(stage="dit", minutes=60, lr=2e-3, mix=".4,.4,.2,0", hold=.35):
         for o, s in zip(opts, st["opts"]):
             if len(s["param_groups"][0]["params"]) == len(o.param_groups[0]["params"]):
                 o.load_state_dict(s)
+    teacher = load_teacher(model, args.teacher or work("dit.pt")) if args.guide else None
+    if teacher is not None and src != ck:
+        model.load_state_dict(teacher.state_dict())
+        ema.load_state_dict(teacher.state_dict())
     data, kinds = Data(args.seed + 1000 * step + RANK), np.random.default_rng(step)
     torch.manual_seed(args.seed + 100 * step + RANK)
     clock, log, t_ck, acc = Clock(args.minutes, spent), Log(work(stage + ".jsonl")), time.time(), {}
@@ -281,6 +306,8 @@ def main(stage="dit", minutes=60, lr=2e-3, mix=".4,.4,.2,0", hold=.35):
     while prog < 1:
         kind = str(kinds.choice(["first", "chunks", "rolling", "self"], p=mix / mix.sum()))
         x, t, v, w, ids, plan, text = self_rollout(model, data, args.batch, args.shift) if kind == "self" else build(kind, data, args.batch, args.shift)
+        if teacher is not None:
+            v = guided(teacher, x, t, v, ids, plan, text, args.guide, kind == "self")
         with autocast():
             out = model.dit(x, t, model.context(text, aux := []), plan)
         loss = (w * (out[:, ids] - v).square()).mean() / w.mean()

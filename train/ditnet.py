@@ -76,10 +76,11 @@ class Block(nn.Module):
         b, pad, rot = h.shape[0], 8, {}
         dt = v.dtype
         hd = q.shape[-1]
+        qc, kc, vc = (z.unbind(1) for z in (q, k, v))             # one gradient per chunk, not a zero tensor per use
 
         def key(i, p):
             if (i, p) not in rot:
-                rot[i, p] = F.pad(rotate(k[:, i] if i >= 0 else ext[-1 - i][0], freqs[p]), (0, pad))
+                rot[i, p] = F.pad(rotate(kc[i] if i >= 0 else ext[-1 - i][0], freqs[p]), (0, pad))
             return rot[i, p].to(dt)
 
         if sink:
@@ -89,8 +90,8 @@ class Block(nn.Module):
         out = [None] * h.shape[1]
         for qs, ctx in plan:
             ks = ([rk] if sink else []) + [key(i, p) for p, i in enumerate(list(ctx) + list(qs))]
-            vs = ([rv] if sink else []) + [v[:, i] if i >= 0 else ext[-1 - i][1].to(dt) for i in list(ctx) + list(qs)]
-            qq = torch.cat([rotate(q[:, i], freqs[len(ctx) + j]) for j, i in enumerate(qs)], 2)
+            vs = ([rv] if sink else []) + [vc[i] if i >= 0 else ext[-1 - i][1].to(dt) for i in list(ctx) + list(qs)]
+            qq = torch.cat([rotate(qc[i], freqs[len(ctx) + j]) for j, i in enumerate(qs)], 2)
             qq = torch.cat([qq.to(dt), qq.new_full((), math.sqrt(hd)).to(dt).expand(*qq.shape[:-1], 1), qq.new_zeros((), dtype=dt).expand(*qq.shape[:-1], pad - 1)], -1)
             y = attention(qq, torch.cat(ks, 2), torch.cat(vs, 2), hd)
             for j, i in enumerate(qs):
