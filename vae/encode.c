@@ -124,6 +124,7 @@ static lt_status load(vae_loader *l, lti_vae_encoder *e, const cJSON *json) {
 lt_status lti_vae_encoder_open(lti_dev *d, lti_weights *w, const cJSON *json, lti_dtype compute,
                                lti_vae_encoder **out, lt_error *err) {
     LT_ASSERT(compute == LTI_F32 || compute == LTI_BF16);
+    compute = lti_vae_compute(w, compute);
     *out = NULL;
     lti_vae_encoder *e = calloc(1, sizeof *e);
     if (!e) return lti_oom(err, sizeof *e);

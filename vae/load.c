@@ -7,9 +7,12 @@
  * latent mean and deviation are not in the weight file. */
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 #include "base/error.h"
 #include "vae/graph.h"
 
+#define NARROW                                                                                     \
+    4 /* channels of a norm below which bf16 is not accurate: the unit sphere has few points */
 #define HEAD_DIM_MAX 1024 /* of the attention ops; the middle attention is one head */
 
 static const double wan_mean[16] = {-0.7571, -0.7089, -0.9113, 0.1075,  -0.1745, 0.9653,
@@ -17,6 +20,17 @@ static const double wan_mean[16] = {-0.7571, -0.7089, -0.9113, 0.1075,  -0.1745,
                                     -0.1922, -0.9497, 0.2503,  -0.2921};
 static const double wan_std[16] = {2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743,
                                    3.2687, 2.1526, 2.8652, 1.5579, 1.6382, 1.1253, 2.8251, 1.9160};
+
+lti_dtype lti_vae_compute(const lti_weights *w, lti_dtype asked) {
+    for (int i = 0; i < lti_weights_count(w); i++) {
+        const lti_tensor *t;
+        const char *name = lti_weights_name(w, i, &t);
+        size_t n = strlen(name);
+        if (n > 5 && !strcmp(name + n - 5, "gamma") && t->rank > 0 && t->n[0] < NARROW)
+            return LTI_F32;
+    }
+    return asked;
+}
 
 lt_status lti_vae_get(vae_loader *l, const char *prefix, const char *leaf, int rank,
                       const int64_t *n, lti_tensor *out) {

@@ -77,6 +77,7 @@ static lt_status load(vae_loader *l, lti_vae *v, const cJSON *json) {
 lt_status lti_vae_open(lti_dev *d, lti_weights *w, const cJSON *json, lti_dtype compute,
                        lti_vae **out, lt_error *err) {
     LT_ASSERT(compute == LTI_F32 || compute == LTI_BF16);
+    compute = lti_vae_compute(w, compute);
     *out = NULL;
     lti_vae *v = calloc(1, sizeof *v);
     if (!v) return lti_oom(err, sizeof *v);

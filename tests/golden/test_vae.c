@@ -2,9 +2,9 @@
  * tests/golden/test_vae.c - the VAE decoder against diffusers' AutoencoderKLWan; bad files.
  *
  * Oracle: tests/golden/vae/README.md. Bounds on the relative error: 1e-4 in f32, 1e-5 against the
- * decode of all frames at once, 2e-2 in bf16. `odd` has norms over three channels (and `pruned` over
- * one to three), which amplify rounding wherever a position is near zero: PyTorch's own bf16 decode is off by 6.0e-2 (1.3e-2
- * for `wide`), and that is the bound. */
+ * decode of all frames at once, 2e-2 in bf16. `odd` has norms over three channels, `pruned` over one:
+ * so narrow a norm amplifies rounding wherever a position is near zero (PyTorch's own bf16 decode of
+ * `odd` is off by 6.0e-2, of `wide` by 1.3e-2), and such a VAE is computed in f32 whatever is asked. */
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -71,29 +71,29 @@ static void check_case(const char *backend, lti_dtype dtype, const golden_case *
     lti_weights_close(&io);
 }
 
-static void all_cases(const char *backend, lti_dtype dtype, double bound, double bound_odd) {
+static void all_cases(const char *backend, lti_dtype dtype, double bound) {
     check_case(backend, dtype, &wide, "rgb", bound);
-    check_case(backend, dtype, &odd, "rgb", bound_odd);
-    check_case(backend, dtype, &odd_diffusers, "rgb", bound_odd);
+    check_case(backend, dtype, &odd, "rgb", bound);
+    check_case(backend, dtype, &odd_diffusers, "rgb", bound);
     check_case(backend, dtype, &light, "rgb", bound);
-    check_case(backend, dtype, &pruned, "whole", bound_odd);
+    check_case(backend, dtype, &pruned, "whole", bound);
 }
 
 static void test_ref_f32(void **state) {
     (void)state;
-    all_cases("ref", LTI_F32, 1e-4, 1e-4);
+    all_cases("ref", LTI_F32, 1e-4);
 }
 static void test_cpu_f32(void **state) {
     (void)state;
-    all_cases("cpu", LTI_F32, 1e-4, 1e-4);
+    all_cases("cpu", LTI_F32, 1e-4);
 }
 static void test_ref_bf16(void **state) {
     (void)state;
-    all_cases("ref", LTI_BF16, 2e-2, 6e-2);
+    all_cases("ref", LTI_BF16, 2e-2);
 }
 static void test_cpu_bf16(void **state) {
     (void)state;
-    all_cases("cpu", LTI_BF16, 2e-2, 6e-2);
+    all_cases("cpu", LTI_BF16, 2e-2);
 }
 
 /* One latent per call equals all latents at once, computed without any cache. */
