@@ -94,8 +94,8 @@ typedef struct vae_loader {
     lt_error *err;
 } vae_loader;
 
-/* The compute type of a VAE: as asked, but f32 where a norm has fewer than four channels: bf16 errs by
- * 4e-2 there and saves nothing. */
+/* The compute type of a VAE: as asked, but f32 where a norm has fewer than four channels (bf16 errs
+ * by 4e-2 there and saves nothing). */
 lti_dtype lti_vae_compute(const lti_weights *w, lti_dtype asked);
 bool lti_vae_have(const vae_loader *l, const char *prefix, const char *leaf);
 /* "<prefix>.<leaf>", counted in params; rank and extents as in lti_weights_get. */
