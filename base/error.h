@@ -12,6 +12,13 @@
 #include <stdlib.h>
 #include "longtake/status.h"
 
+#ifdef __cplusplus
+extern "C" {
+#define LT_NORETURN [[noreturn]]
+#else
+#define LT_NORETURN _Noreturn
+#endif
+
 /* Write code and message (first error wins; err may be NULL) and return code. */
 lt_status lti_fail(lt_error *err, lt_status code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
@@ -25,6 +32,10 @@ lt_status lti_oom(lt_error *err, size_t bytes); /* the one wording for memory th
 
 /* Always-on invariant check: shapes and dtypes between our own modules. */
 #define LT_ASSERT(cond) ((cond) ? (void)0 : lti_assert_failed(#cond, __FILE__, __LINE__))
-_Noreturn void lti_assert_failed(const char *cond, const char *file, int line);
+LT_NORETURN void lti_assert_failed(const char *cond, const char *file, int line);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

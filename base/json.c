@@ -52,13 +52,9 @@ static const cJSON *item(const cJSON *obj, const char *key) {
     return cJSON_IsObject(obj) ? cJSON_GetObjectItemCaseSensitive(obj, key) : NULL;
 }
 
-double lti_json_num(const cJSON *obj, const char *key, double dflt) {
-    const cJSON *v = item(obj, key);
-    return cJSON_IsNumber(v) && isfinite(v->valuedouble) ? v->valuedouble : dflt;
-}
-
 int lti_json_int(const cJSON *obj, const char *key, int dflt) {
-    double v = lti_json_num(obj, key, NAN);
+    const cJSON *o = item(obj, key);
+    double v = cJSON_IsNumber(o) ? o->valuedouble : NAN;
     if (!(v >= (double)INT_MIN && v <= (double)INT_MAX) || v != floor(v)) return dflt;
     return (int)v;
 }

@@ -16,7 +16,6 @@ lt_status lti_json_parse(const char *text, size_t len, const char *what, cJSON *
                          lt_error *err);
 /* A missing file gives LT_OK and *out = NULL: our json files only override. */
 lt_status lti_json_load(const char *path, size_t max_bytes, cJSON **out, lt_error *err);
-double lti_json_num(const cJSON *obj, const char *key, double dflt);
 int lti_json_int(const cJSON *obj, const char *key,
                  int dflt); /* dflt if absent, not integral or beyond int */
 const char *lti_json_str(const cJSON *obj, const char *key, const char *dflt);

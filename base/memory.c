@@ -50,12 +50,6 @@ size_t lti_meminfo_left(const char *text) {
     return keep_some((available + swap) * 1024);
 }
 
-static bool fits(size_t bytes, size_t left) { return left == SIZE_MAX || bytes < left; }
-
-bool lti_meminfo_fits(const char *text, size_t bytes) {
-    return fits(bytes, lti_meminfo_left(text));
-}
-
 /* ---- control groups ------------------------------------------------------------------------- */
 
 typedef struct cgroup_files {
@@ -150,7 +144,18 @@ size_t lti_memory_left(void) {
     return left;
 }
 
-bool lti_memory_fits(size_t bytes) { return bytes < LOOK_FROM || fits(bytes, lti_memory_left()); }
+size_t lti_memory_all(void) {
+    char text[4096];
+    if (!read_text("/proc/meminfo", text, sizeof text)) return SIZE_MAX;
+    const size_t kib = field(text, "MemTotal:", SIZE_MAX);
+    return kib > SIZE_MAX / 1024 ? SIZE_MAX : kib * 1024;
+}
+
+bool lti_memory_fits(size_t bytes) {
+    if (bytes < LOOK_FROM) return true;
+    const size_t left = lti_memory_left();
+    return left == SIZE_MAX || bytes < left;
+}
 
 void lti_memory_trim(void) {
 #ifdef __GLIBC__

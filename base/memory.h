@@ -19,10 +19,12 @@ void lti_memory_trim(void);
  * not known. */
 size_t lti_memory_left(void);
 
+/* Bytes that the machine has; SIZE_MAX: not known. */
+size_t lti_memory_all(void);
+
 /* The decisions alone: text is what /proc/meminfo says, self what /proc/self/cgroup says, root is
- * where control groups are mounted; unknown counts as fitting. */
+ * where control groups are mounted; SIZE_MAX: not known. */
 size_t lti_meminfo_left(const char *text);
-bool lti_meminfo_fits(const char *text, size_t bytes);
 size_t lti_cgroup_left(const char *root, const char *self);
 
 #endif

@@ -40,27 +40,16 @@ bool lti_queue_ptr_push(lti_queue_ptr *q, void *item) {
     return ok;
 }
 
-/* With the lock held and count > 0. */
-static void take_head(lti_queue_ptr *q, void **item) {
-    *item = q->slot[q->head];
-    q->head = (q->head + 1) % q->cap;
-    q->count--;
-    pthread_cond_signal(&q->can_push);
-}
-
 bool lti_queue_ptr_pop(lti_queue_ptr *q, void **item) {
     pthread_mutex_lock(&q->mu);
     while (q->count == 0 && !q->closed) pthread_cond_wait(&q->can_pop, &q->mu);
     bool ok = q->count > 0;
-    if (ok) take_head(q, item);
-    pthread_mutex_unlock(&q->mu);
-    return ok;
-}
-
-bool lti_queue_ptr_try_pop(lti_queue_ptr *q, void **item) {
-    pthread_mutex_lock(&q->mu);
-    bool ok = q->count > 0;
-    if (ok) take_head(q, item);
+    if (ok) {
+        *item = q->slot[q->head];
+        q->head = (q->head + 1) % q->cap;
+        q->count--;
+        pthread_cond_signal(&q->can_push);
+    }
     pthread_mutex_unlock(&q->mu);
     return ok;
 }

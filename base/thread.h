@@ -21,7 +21,6 @@ lt_status lti_queue_ptr_init(lti_queue_ptr *q, int cap, lt_error *err);
 void lti_queue_ptr_destroy(lti_queue_ptr *q);          /* no thread may be inside */
 bool lti_queue_ptr_push(lti_queue_ptr *q, void *item); /* false: closed */
 bool lti_queue_ptr_pop(lti_queue_ptr *q, void **item); /* false: closed and empty */
-bool lti_queue_ptr_try_pop(lti_queue_ptr *q, void **item);
 void lti_queue_ptr_close(lti_queue_ptr *q);
 
 int lti_cpu_count(void); /* cores this process may run on, at least 1 */

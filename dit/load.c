@@ -195,6 +195,7 @@ lt_status lti_dit_open(lti_dev *d, lti_weights *w, const cJSON *json, lti_dtype 
     m->block = blocks;
     loader l = {d, w, m, err};
     lt_status st = load(&l);
+    lti_weights_release(w);
     if (st < 0) {
         lti_dit_close(d, &m);
         return st;

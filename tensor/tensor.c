@@ -142,6 +142,18 @@ float lti_get_f32(const lti_tensor *t, int64_t i) {
     return 0.0f;
 }
 
+/* Of the types of one byte: each of the 256 values is computed once. */
+static void bytes_to_f32(const lti_tensor *src, int64_t n, float *dst) {
+    float value[256];
+    for (int i = 0; i < 256; i++) {
+        uint8_t byte = (uint8_t)i;
+        const lti_tensor one = LTI_VIEW(&byte, src->dtype, 1);
+        value[i] = lti_get_f32(&one, 0);
+    }
+    const uint8_t *p = src->data;
+    for (int64_t i = 0; i < n; i++) dst[i] = value[p[i]];
+}
+
 void lti_to_f32(const lti_tensor *src, float *dst) {
     int64_t n = lti_numel(src);
     if (n == 0) return;
@@ -153,6 +165,8 @@ void lti_to_f32(const lti_tensor *src, float *dst) {
             READ_AS(uint16_t, p + 2 * i);
             dst[i] = lti_bf16_to_f32(v);
         }
+    } else if (lti_dtype_size(src->dtype) == 1 && n > 1024) {
+        bytes_to_f32(src, n, dst);
     } else {
         for (int64_t i = 0; i < n; i++) dst[i] = lti_get_f32(src, i);
     }

@@ -10,6 +10,10 @@
 #include <stdint.h>
 #include <string.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 #define LTI_MAX_RANK 6
 
 typedef enum lti_dtype {
@@ -38,6 +42,10 @@ typedef struct lti_tensor {
 size_t lti_dtype_size(lti_dtype t);      /* bytes per element */
 const char *lti_dtype_name(lti_dtype t); /* "F32", the safetensors spelling */
 
+static inline bool lti_dtype_is_float(lti_dtype t) {
+    return t == LTI_F32 || t == LTI_BF16 || t == LTI_F16 || t == LTI_F64 || t == LTI_F8_E4M3 ||
+           t == LTI_F8_E5M2;
+}
 static inline int64_t lti_numel(const lti_tensor *t) {
     int64_t c = 1;
     for (int i = 0; i < t->rank; i++) c *= t->n[i];
@@ -97,4 +105,7 @@ typedef struct lti_diff {
 } lti_diff;
 lti_diff lti_compare_f32(const float *got, const float *want, int64_t n);
 
+#ifdef __cplusplus
+}
+#endif
 #endif

@@ -54,6 +54,9 @@ typedef struct lti_text_rows {
 lt_status lti_text_encode(const lti_text *t, lti_dev *d, const char *prompt, lti_text_rows *out,
                           lt_error *err);
 void lti_text_rows_free(lti_text_rows *r);
+/* What encoding this prompt takes beside the weights, with its rows; d only counts. */
+lt_status lti_text_count(const lti_text *t, lti_dev *d, const char *prompt, size_t *bytes,
+                         lt_error *err);
 
 /* The cleaning alone; *out is malloced. */
 lt_status lti_text_clean(const char *prompt, char **out, lt_error *err);

@@ -71,9 +71,6 @@ lt_status lti_tokenizer_encode(const lti_tokenizer *t, const char *text, int32_t
  * counts before the cut. *ids [*n] is malloced. LT_EINVAL: the prompt is empty. */
 lt_status lti_text_ids(const lti_tokenizer *t, const char *clean, int text_len, int32_t **ids,
                        int *n, int *n_all, lt_error *err);
-/* Clean, then the same. LT_EINVAL as lti_text_encode. */
-lt_status lti_text_tokens(const lti_tokenizer *t, const char *prompt, int text_len, int32_t **ids,
-                          int *n, int *n_all, lt_error *err);
 
 #ifdef __cplusplus
 }

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
- * text/tokens.c - from a prompt as typed to the ids of the text encoder.
+ * text/tokens.c - from a cleaned prompt to the ids of the text encoder.
  *
  * Reference: Wan2.1 wan/modules/tokenizers.py (clean = 'whitespace', truncated with </s>). */
 #include "base/error.h"
-#include "text/text.h"
 #include "text/text_int.h"
 #include <stdlib.h>
 
@@ -38,14 +37,4 @@ lt_status lti_text_ids(const lti_tokenizer *t, const char *clean, int text_len, 
     }
     *n_all = pieces + 1;
     return LT_OK;
-}
-
-lt_status lti_text_tokens(const lti_tokenizer *t, const char *prompt, int text_len, int32_t **ids,
-                          int *n, int *n_all, lt_error *err) {
-    char *clean;
-    *ids = NULL;
-    LT_TRY(lti_text_clean(prompt, &clean, err));
-    lt_status st = lti_text_ids(t, clean, text_len, ids, n, n_all, err);
-    free(clean);
-    return st;
 }

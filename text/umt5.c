@@ -124,16 +124,25 @@ static lt_status layer_at(const lti_text *t, lti_dev *d, work *k, int i, const l
     return lti_t5_load(t, d, i, &k->layer, err);
 }
 
-/* All layers have the shapes of the first: measure it, take the slab. */
-static lt_status prepare(const lti_text *t, lti_dev *d, work *k, int64_t n, lt_error *err) {
-    const lti_t5_layer *l;
-    LT_TRY(layer_at(t, d, k, 0, &l, err));
+/* All layers have the shapes of this one. */
+static void measure(const lti_text *t, const lti_t5_layer *l, lti_dev *d, work *k, int64_t n) {
     d->measuring = true;
     take_all(t, k, n);
     block(t, l, d, k);
     lti_rms_norm(d, k->x, l->norm, t->eps, k->out);
     d->measuring = false;
-    size_t host = (size_t)(t->n_head * (n * n + 2 * n)) * sizeof(float);
+}
+
+static size_t host_bytes(const lti_text *t, int64_t n) {
+    return (size_t)(t->n_head * (n * n + 2 * n)) * sizeof(float);
+}
+
+/* Measure a layer, take the slab. */
+static lt_status prepare(const lti_text *t, lti_dev *d, work *k, int64_t n, lt_error *err) {
+    const lti_t5_layer *l;
+    LT_TRY(layer_at(t, d, k, 0, &l, err));
+    measure(t, l, d, k, n);
+    const size_t host = host_bytes(t, n);
     k->host_bias = malloc(host);
     k->slab = k->host_bias ? d->ops.alloc(d, k->a.peak) : NULL;
     if (!k->slab) return lti_oom(err, host + k->a.peak);
@@ -174,9 +183,37 @@ static lt_status encode(const lti_text *t, lti_dev *d, const lti_text_rows *r, l
     lti_t5_unload(d, &k.layer);
     free(k.host_bias);
     if (!t->layer) {
+        lti_weights_release(t->w);
         lti_weights_evict(t->w);
         lti_memory_trim();
     }
+    return st;
+}
+
+/* A prompt of n tokens, beside the weights: with a layer that has shapes and nothing else. */
+static size_t work_bytes(const lti_text *t, lti_dev *d, int64_t n) {
+    const int64_t inner = t->n_head * t->d_kv;
+    lti_packed in = {.n = {inner, t->dim}}, out = {.n = {t->dim, inner}};
+    lti_packed up = {.n = {t->ffn, t->dim}}, down = {.n = {t->dim, t->ffn}};
+    const lti_t5_layer l = {.m = {&in, &in, &in, &out, &up, &up, &down},
+                            .norm = d->ops.alloc(d, (size_t)(2 * t->dim) * sizeof(float))};
+    work k = {0};
+    if (!l.norm) return SIZE_MAX;
+    measure(t, &l, d, &k, n);
+    d->ops.free(d, l.norm);
+    return k.a.peak + host_bytes(t, n) + (size_t)(t->text_len * t->dim) * sizeof(float);
+}
+
+lt_status lti_text_count(const lti_text *t, lti_dev *d, const char *prompt, size_t *bytes,
+                         lt_error *err) {
+    char *clean;
+    int32_t *ids = NULL;
+    int n, n_all;
+    LT_TRY(lti_text_clean(prompt, &clean, err));
+    const lt_status st = lti_text_ids(t->tokenizer, clean, t->text_len, &ids, &n, &n_all, err);
+    if (st == LT_OK) *bytes = work_bytes(t, d, n);
+    free(ids);
+    free(clean);
     return st;
 }
 

@@ -225,7 +225,9 @@ static lt_status load_resident(lti_text *t, lti_dev *d, lt_error *err) {
     t->layer = calloc((size_t)t->n_layer, sizeof *t->layer);
     if (!t->layer) return lti_oom(err, (size_t)t->n_layer * sizeof *t->layer);
     for (int n = 0; n < t->n_layer; n++) LT_TRY(lti_t5_load(t, d, n, &t->layer[n], err));
-    return lti_t5_load_norm(t, d, &t->norm, err);
+    LT_TRY(lti_t5_load_norm(t, d, &t->norm, err));
+    lti_weights_release(t->w);
+    return LT_OK;
 }
 
 static lt_status make_turn(lti_text *t, lt_error *err) {

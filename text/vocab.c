@@ -18,7 +18,7 @@
 
 enum { VARINT = 0, LENGTH = 2, FIXED32 = 5 };
 
-void lti_bytes_put(lti_bytes *b, const void *p, size_t n) {
+static void put_bytes(lti_bytes *b, const void *p, size_t n) {
     if (b->oom || n == 0) return;
     if (n > b->cap - b->n) {
         size_t cap = 2 * b->cap > b->n + n ? 2 * b->cap : b->n + n + 256;
@@ -39,7 +39,7 @@ static void put_varint(lti_bytes *b, uint64_t v) {
     size_t n = 0;
     for (; v >= 0x80; v >>= 7) c[n++] = (uint8_t)(v | 0x80);
     c[n++] = (uint8_t)v;
-    lti_bytes_put(b, c, n);
+    put_bytes(b, c, n);
 }
 static void put_int(lti_bytes *b, unsigned field, uint64_t v) {
     put_varint(b, field << 3 | VARINT);
@@ -48,7 +48,7 @@ static void put_int(lti_bytes *b, unsigned field, uint64_t v) {
 static void put_string(lti_bytes *b, unsigned field, const void *p, size_t n) {
     put_varint(b, field << 3 | LENGTH);
     put_varint(b, n);
-    lti_bytes_put(b, p, n);
+    put_bytes(b, p, n);
 }
 static void put_message(lti_bytes *b, unsigned field, lti_bytes *inner) {
     put_string(b, field, inner->v, inner->n);
@@ -70,7 +70,7 @@ static void put_piece(lti_bytes *b, lti_bytes *scratch, const lti_piece *p, size
                            (uint8_t)(bits >> 24)};
     put_string(scratch, 1, at.p, at.n);
     put_varint(scratch, 2 << 3 | FIXED32);
-    lti_bytes_put(scratch, le, sizeof le);
+    put_bytes(scratch, le, sizeof le);
     put_int(scratch, 3, (uint64_t)at.type);
     put_message(b, 1, scratch);
 }

@@ -66,7 +66,6 @@ typedef struct lti_bytes {
     size_t n, cap;
     bool oom; /* sticky */
 } lti_bytes;
-void lti_bytes_put(lti_bytes *b, const void *p, size_t n);
 
 lt_status lti_vocab_alloc(lti_vocab *v, size_t n, lt_error *err);
 /* Copies text. */

@@ -36,6 +36,7 @@ static lt_status pieces(const lti_gguf_meta *m, const char *what, lti_vocab *v, 
         lti_gguf_next_num(&scores, &score);
         lti_gguf_next_int(&types, &type);
         if (type < LTI_PIECE_NORMAL || type > LTI_PIECE_BYTE) type = 0; /* refused by the proto */
+        if (s.n == 0) continue; /* stands nowhere in a text: a hole */
         v->piece[i] = (lti_piece){s.p, s.n, (float)score, (lti_piece_type)type};
         if (type != LTI_PIECE_USER || s.n < 10 || memcmp(s.p, "<extra_id_", 10) != 0) continue;
         v->piece[i].type = LTI_PIECE_CONTROL;

@@ -18,8 +18,9 @@ static const char *kind(const cJSON *o) { return lti_json_str(o, "type", "nothin
 
 static lt_status unsupported(const char *what, const char *part, const cJSON *o, lt_error *err) {
     return lti_fail(err, LT_EFORMAT,
-                    "%s: %s is %.40s, which is not supported; expected the tokenizer of UMT5", what,
-                    part, kind(o));
+                    "%s: %s is %.40s, which is not supported; expected the tokenizer of UMT5, or "
+                    "give its spiece.model with --tokenizer",
+                    what, part, kind(o));
 }
 
 /* Bytes of base64; *out is malloced. False: it is none, or no memory. */
@@ -108,8 +109,10 @@ static lt_status pieces(const cJSON *model, const char *what, lti_vocab *v, lt_e
             return lti_fail(err, LT_EFORMAT,
                             "%s: entry %td of the vocabulary is no pair of a string and a number",
                             what, p - v->piece);
-        *p++ = (lti_piece){s->valuestring, strlen(s->valuestring), (float)s->next->valuedouble,
-                           LTI_PIECE_NORMAL};
+        if (*s->valuestring) /* an empty piece stands nowhere in a text: a hole, as in tokenizers */
+            *p = (lti_piece){s->valuestring, strlen(s->valuestring), (float)s->next->valuedouble,
+                             LTI_PIECE_NORMAL};
+        p++;
     }
     LT_TRY(lti_json_read_int(model, what, "unk_id", 0, n - 1, &unk, err));
     if (unk < 0)

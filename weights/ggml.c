@@ -21,26 +21,30 @@
 #define IN const uint8_t *restrict b
 #define OUT float *restrict y
 
+/* Name, decoder of one block, elements of it, bytes of it. */
+#define DECODED(X)                                                                                 \
+    X(Q4_0, q4_0, 32, 18)                                                                          \
+    X(Q4_1, q4_1, 32, 20)                                                                          \
+    X(Q5_0, q5_0, 32, 22)                                                                          \
+    X(Q5_1, q5_1, 32, 24)                                                                          \
+    X(Q8_0, q8_0, 32, 34)                                                                          \
+    X(Q2_K, q2_k, 256, 84)                                                                         \
+    X(Q3_K, q3_k, 256, 110)                                                                        \
+    X(Q4_K, q4_k, 256, 144)                                                                        \
+    X(Q5_K, q5_k, 256, 176)                                                                        \
+    X(Q6_K, q6_k, 256, 210)                                                                        \
+    X(IQ4_NL, iq4_nl, 32, 18)
+
 #define PLAIN(id, name, bytes, dtype)                                                              \
     { id, name, 1, bytes, dtype }
-#define BLOCK(id, name, block, bytes)                                                              \
-    { id, name, block, bytes, LTI_DTYPE_COUNT }
+#define BLOCK(name, fn, block, bytes) {LTI_GGML_##name, #name, block, bytes, LTI_DTYPE_COUNT},
 #define UNREAD(id, name)                                                                           \
     { id, name, 0, 0, LTI_DTYPE_COUNT }
 static const lti_ggml_type types[] = {
     PLAIN(0, "F32", 4, LTI_F32),
     PLAIN(1, "F16", 2, LTI_F16),
-    BLOCK(LTI_GGML_Q4_0, "Q4_0", 32, 18),
-    BLOCK(LTI_GGML_Q4_1, "Q4_1", 32, 20),
-    BLOCK(LTI_GGML_Q5_0, "Q5_0", 32, 22),
-    BLOCK(LTI_GGML_Q5_1, "Q5_1", 32, 24),
-    BLOCK(LTI_GGML_Q8_0, "Q8_0", 32, 34),
-    BLOCK(LTI_GGML_Q2_K, "Q2_K", 256, 84),
-    BLOCK(LTI_GGML_Q3_K, "Q3_K", 256, 110),
-    BLOCK(LTI_GGML_Q4_K, "Q4_K", 256, 144),
-    BLOCK(LTI_GGML_Q5_K, "Q5_K", 256, 176),
-    BLOCK(LTI_GGML_Q6_K, "Q6_K", 256, 210),
-    BLOCK(LTI_GGML_IQ4_NL, "IQ4_NL", 32, 18),
+    DECODED(BLOCK)
+    /* integers, doubles */
     PLAIN(24, "I8", 1, LTI_I8),
     PLAIN(25, "I16", 2, LTI_I16),
     PLAIN(26, "I32", 4, LTI_I32),
@@ -213,34 +217,14 @@ INLINE void q6_k(IN, OUT) { /* low[128], high[64], i8 scales[16], d */
 
 /* -- all ----------------------------------------------------------------------------------- */
 
-#define EACH(fn, block, bytes)                                                                     \
-    for (int64_t i = 0; i < n; i++) fn(src + i * (bytes), out + i * (block));                      \
-    break
+#define CASE(name, fn, block, bytes)                                                               \
+    case LTI_GGML_##name:                                                                          \
+        for (int64_t i = 0; i < n; i++) fn(src + i * (bytes), out + i * (block));                  \
+        break;
 
 INLINE void decode(int type, const uint8_t *src, int64_t n, float *out) {
     switch ((lti_ggml_id)type) {
-    case LTI_GGML_Q4_0:
-        EACH(q4_0, 32, 18);
-    case LTI_GGML_Q4_1:
-        EACH(q4_1, 32, 20);
-    case LTI_GGML_Q5_0:
-        EACH(q5_0, 32, 22);
-    case LTI_GGML_Q5_1:
-        EACH(q5_1, 32, 24);
-    case LTI_GGML_Q8_0:
-        EACH(q8_0, 32, 34);
-    case LTI_GGML_IQ4_NL:
-        EACH(iq4_nl, 32, 18);
-    case LTI_GGML_Q2_K:
-        EACH(q2_k, 256, 84);
-    case LTI_GGML_Q3_K:
-        EACH(q3_k, 256, 110);
-    case LTI_GGML_Q4_K:
-        EACH(q4_k, 256, 144);
-    case LTI_GGML_Q5_K:
-        EACH(q5_k, 256, 176);
-    case LTI_GGML_Q6_K:
-        EACH(q6_k, 256, 210);
+        DECODED(CASE)
     default:
         LT_ASSERT(!"a ggml type that needs decoding");
     }

@@ -88,20 +88,11 @@ static lt_status read_alignment(const lti_gguf_meta *m, reader *r) {
 static lt_status take_name(reader *r, lti_entry *e) {
     uint64_t n;
     LT_TRY(take(r, 8, &n));
-    if (n == 0 || n > LTI_NAME_MAX)
-        return lti_fail(r->err, LT_EFORMAT,
-                        "%s: a tensor name has %llu bytes, 1 to %d expected; %s", r->what, (ull)n,
-                        LTI_NAME_MAX, again);
     if (n > (uint64_t)(r->end - r->p))
         return lti_fail(r->err, LT_EFORMAT,
                         "%s: ends inside a tensor name; it is truncated, download it again",
                         r->what);
-    for (size_t i = 0; i < n; i++)
-        if (r->p[i] < 0x20 || r->p[i] == 0x7f)
-            return lti_fail(r->err, LT_EFORMAT, "%s: a tensor name has control characters; %s",
-                            r->what, again);
-    e->name = strndup((const char *)r->p, (size_t)n);
-    if (!e->name) return lti_oom(r->err, (size_t)n + 1);
+    LT_TRY(lti_entry_set_name(e, (const char *)r->p, (size_t)n, r->what, r->err));
     r->p += n;
     return LT_OK;
 }

@@ -77,8 +77,7 @@ void lti_gguf_meta_free(lti_gguf_meta *m); /* safe on a zeroed one */
 const lti_gguf_value *lti_gguf_find(const lti_gguf_meta *m, const char *key);
 /* Scalars. Integers of any width (a u64 beyond INT64_MAX is not one), bool as 0 and 1. */
 bool lti_gguf_int(const lti_gguf_meta *m, const char *key, int64_t *out);
-bool lti_gguf_num(const lti_gguf_meta *m, const char *key, double *out); /* integers, f32, f64 */
-bool lti_gguf_bool(const lti_gguf_meta *m, const char *key, bool *out);  /* integers too: != 0 */
+bool lti_gguf_bool(const lti_gguf_meta *m, const char *key, bool *out); /* integers too: != 0 */
 bool lti_gguf_string(const lti_gguf_meta *m, const char *key, lti_gguf_str *out);
 
 /* An array of exactly this element type; arrays of numbers: LTI_GGUF_ARRAY means any number type.

@@ -291,11 +291,6 @@ bool lti_gguf_int(const lti_gguf_meta *m, const char *key, int64_t *out) {
     return v && read_int(v->type, v->p, out);
 }
 
-bool lti_gguf_num(const lti_gguf_meta *m, const char *key, double *out) {
-    const lti_gguf_value *v = scalar(m, key);
-    return v && read_num(v->type, v->p, out);
-}
-
 bool lti_gguf_bool(const lti_gguf_meta *m, const char *key, bool *out) {
     int64_t i;
     if (!lti_gguf_int(m, key, &i)) return false;

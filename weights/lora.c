@@ -112,24 +112,15 @@ static lti_entry *find_target(const lora_job *j, const char *layer, const char *
 
 /* ---- checks ---------------------------------------------------------------------------------- */
 
-static bool is_float(lti_dtype t) {
-    return t == LTI_F32 || t == LTI_BF16 || t == LTI_F16 || t == LTI_F64 || t == LTI_F8_E4M3 ||
-           t == LTI_F8_E5M2;
-}
-
 static lt_status read_tensor(const lora_job *j, const char *name, lti_tensor *t) {
     LT_TRY(lti_weights_get(j->file, name, -1, NULL, t, j->err));
-    if (is_float(t->dtype)) return LT_OK;
+    if (lti_dtype_is_float(t->dtype)) return LT_OK;
     return lti_fail(j->err, LT_EUNSUPPORTED, "%s: '%s' is %s, expected a float type",
                     lti_weights_path(j->file), name, lti_dtype_name(t->dtype));
 }
 
 static const char *shape_text(const lti_tensor *t, char *buf, size_t size) {
-    size_t at = (size_t)snprintf(buf, size, "[");
-    for (int i = 0; i < t->rank && at < size; i++)
-        at += (size_t)snprintf(buf + at, size - at, "%s%lld", i ? "," : "", (long long)t->n[i]);
-    if (at < size) snprintf(buf + at, size - at, "]");
-    return buf;
+    return lti_shape_text(t->rank, t->n, buf, size);
 }
 
 static int64_t cols_of(const lti_tensor *t) {
@@ -247,7 +238,7 @@ static lt_status add_tensor(const lora_job *j, const char *name, bool *used) {
                         other);
     }
     lti_entry *w = find_target(j, layer, kind == LORA_DIFF_B ? ".bias" : ".weight");
-    if (!w || !is_float(lti_entry_from(w)))
+    if (!w || !lti_dtype_is_float(lti_entry_from(w)))
         return lti_fail(j->err, LT_EFORMAT,
                         "%s: '%.200s' changes a tensor that %s does not have; is this LoRA for "
                         "another model?",

@@ -398,7 +398,7 @@ static lt_status op_newobj_ex(machine *m) {
     return op_call(m);
 }
 
-/* Opcodes with an operand in the stream. *known false: not one of them. */
+/* Opcodes with an operand in the stream. *hit false: not one of them. */
 static lt_status step_operand(machine *m, uint8_t op, bool *hit) {
     uint64_t v;
     const uint8_t *b;

@@ -16,7 +16,8 @@
 
 static const char *const again = "the file is damaged, download or export it again";
 
-bool lti_json_size(const cJSON *v, uint64_t *out) {
+/* Non-negative whole number that fits a size_t and a double exactly. */
+static bool json_size(const cJSON *v, uint64_t *out) {
     if (!cJSON_IsNumber(v)) return false;
     double d = v->valuedouble;
     if (!(d >= 0 && d <= 9007199254740992.0)) return false; /* 2^53: exact in a double */
@@ -49,7 +50,7 @@ static lt_status parse_shape(const cJSON *shape, const char *what, lti_entry *e,
     int i = 0;
     cJSON_ArrayForEach(x, shape) {
         uint64_t n;
-        if (!lti_json_size(x, &n))
+        if (!json_size(x, &n))
             return lti_fail(err, LT_EFORMAT, "%s: tensor '%s' has an extent that is no size; %s",
                             what, e->name, again);
         e->t.n[i++] = (int64_t)n;
@@ -85,7 +86,7 @@ static lt_status parse_entry(const cJSON *item, const uint8_t *data, uint64_t si
     LT_TRY(parse_shape(shape, what, e, err));
     uint64_t b, end;
     if (!cJSON_IsArray(offsets) || cJSON_GetArraySize(offsets) != 2 ||
-        !lti_json_size(offsets->child, &b) || !lti_json_size(offsets->child->next, &end))
+        !json_size(offsets->child, &b) || !json_size(offsets->child->next, &end))
         return lti_fail(err, LT_EFORMAT, "%s: tensor '%s' has no pair of data_offsets; %s", what,
                         e->name, again);
     if (b > end || end > size)

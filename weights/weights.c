@@ -18,6 +18,7 @@
 
 #define PATH_LEN 4096
 #define INDEX_MAX ((size_t)64 << 20)
+#define BUFFER_FROM ((size_t)1 << 18) /* bytes: smaller ones stay malloc's business */
 
 struct lti_weights {
     char *path; /* the file or index that was opened */
@@ -28,6 +29,13 @@ struct lti_weights {
     lti_scales scales;
     lti_loras loras;
     int n_decoded; /* entries that hold what `get` made */
+    /* Where the first large one of them lies. It is kept for the next, as the system's pages would
+     * cost more than the decoding. */
+    struct {
+        float *p;
+        size_t size; /* bytes */
+        bool used;
+    } buffer;
 };
 
 static const char index_suffix[] = ".index.json";
@@ -211,10 +219,28 @@ lt_status lti_weights_open_with(const char *path, lti_part part, const lti_weigh
     return LT_OK;
 }
 
+lt_status lti_weights_make(lti_part part, const char *what, lti_entries *list, lti_weights **out,
+                           lt_error *err) {
+    lti_weights *w = *out = calloc(1, sizeof *w);
+    char *path = w ? strdup(what) : NULL;
+    if (!path) {
+        lti_entries_free(list);
+        free(w);
+        *out = NULL;
+        return lti_oom(err, sizeof *w);
+    }
+    w->part = part;
+    w->path = path;
+    w->list = *list;
+    *list = (lti_entries){0};
+    return LT_OK;
+}
+
 void lti_weights_close(lti_weights **pw) {
     lti_weights *w = *pw;
     *pw = NULL;
     if (!w) return;
+    lti_weights_release(w);
     lti_entries_free(&w->list);
     lti_loras_free(&w->loras);
     lti_scales_free(&w->scales);
@@ -229,8 +255,7 @@ const lti_tensor *lti_weights_find(const lti_weights *w, const char *name) {
     return e ? &e->t : NULL;
 }
 
-/* "[2,?,4]" */
-static const char *shape_text(int rank, const int64_t *n, char *buf, size_t size) {
+const char *lti_shape_text(int rank, const int64_t *n, char *buf, size_t size) {
     size_t at = (size_t)snprintf(buf, size, "[");
     for (int i = 0; i < rank && at < size; i++) {
         char one[24];
@@ -239,11 +264,6 @@ static const char *shape_text(int rank, const int64_t *n, char *buf, size_t size
     }
     if (at < size) snprintf(buf + at, size - at, "]");
     return buf;
-}
-
-static bool is_float(lti_dtype t) {
-    return t == LTI_F32 || t == LTI_BF16 || t == LTI_F16 || t == LTI_F64 || t == LTI_F8_E4M3 ||
-           t == LTI_F8_E5M2;
 }
 
 /* The entry, checked as lti_weights_expect says. */
@@ -261,10 +281,10 @@ static lt_status lookup(const lti_weights *w, const char *name, int rank, const 
         char got[160], want[160];
         return lti_fail(err, LT_EFORMAT, "%s: tensor '%s'%s%s%s is %s, expected %s", w->path, name,
                         e->raw ? " (there '" : "", e->raw ? e->raw : "", e->raw ? "')" : "",
-                        shape_text(e->t.rank, e->t.n, got, sizeof got),
-                        shape_text(rank, n, want, sizeof want));
+                        lti_shape_text(e->t.rank, e->t.n, got, sizeof got),
+                        lti_shape_text(rank, n, want, sizeof want));
     }
-    if (w->part != LTI_PART_NONE && !is_float(lti_entry_from(e)))
+    if (w->part != LTI_PART_NONE && !lti_dtype_is_float(lti_entry_from(e)))
         return lti_fail(
             err, LT_EUNSUPPORTED,
             "%s: tensor '%s' is stored as %s, expected a float type (F32, BF16, F16) or "
@@ -281,6 +301,26 @@ lt_status lti_weights_expect(const lti_weights *w, const char *name, int rank, c
     return LT_OK;
 }
 
+static void drop_buffer(lti_weights *w) {
+    free(w->buffer.p);
+    w->buffer.p = NULL;
+    w->buffer.size = 0;
+}
+
+/* For one tensor: the buffer, made larger if need be, or memory of its own. NULL: there is none. */
+static float *take_memory(lti_weights *w, size_t bytes) {
+    const bool shared = !w->buffer.used && bytes >= BUFFER_FROM;
+    if (!shared || bytes > w->buffer.size) {
+        if (shared) drop_buffer(w);
+        float *p = lti_memory_fits(bytes) ? malloc(bytes ? bytes : 1) : NULL;
+        if (!shared || !p) return p;
+        w->buffer.p = p;
+        w->buffer.size = bytes;
+    }
+    w->buffer.used = true;
+    return w->buffer.p;
+}
+
 lt_status lti_weights_get(lti_weights *w, const char *name, int rank, const int64_t *n,
                           lti_tensor *out, lt_error *err) {
     lti_entry *e;
@@ -289,7 +329,7 @@ lt_status lti_weights_get(lti_weights *w, const char *name, int rank, const int6
     if (!lti_entry_lazy(e)) return LT_OK;
     if (!e->decoded) { /* parsers bound numel so that its f32 bytes fit an int64_t */
         size_t bytes = (size_t)lti_numel(&e->t) * sizeof(float);
-        e->decoded = lti_memory_fits(bytes) ? malloc(bytes ? bytes : 1) : NULL;
+        e->decoded = take_memory(w, bytes);
         if (!e->decoded) return lti_oom(err, bytes);
         w->n_decoded++;
         lti_entry_rows(e, 0, e->t.rank ? e->t.n[0] : 1, e->decoded);
@@ -303,10 +343,16 @@ void lti_weights_forget(lti_weights *w) {
     for (int i = 0; w->n_decoded > 0 && i < w->list.n; i++) {
         lti_entry *e = &w->list.e[i];
         if (!e->decoded) continue;
-        free(e->decoded);
+        if (e->decoded == w->buffer.p) w->buffer.used = false;
+        else free(e->decoded);
         e->decoded = NULL;
         w->n_decoded--;
     }
+}
+
+void lti_weights_release(lti_weights *w) {
+    lti_weights_forget(w);
+    drop_buffer(w);
 }
 
 void lti_weights_evict(const lti_weights *w) {

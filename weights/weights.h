@@ -8,8 +8,8 @@
  * Most tensors are views into the mapping: they may be UNALIGNED and live as long as the
  * lti_weights. Some must be computed first: quantized blocks (GGUF), 8-bit floats with scales,
  * strided torch tensors, weights a LoRA is added to. Such a tensor is decoded to F32 when `get`
- * asks for it, into memory of the lti_weights that `forget` frees. So a loader packs a tensor,
- * forgets, and goes on: the peak is one tensor, whatever the file. Not thread-safe. */
+ * asks for it, into memory of the lti_weights, until `forget`. So a loader packs a tensor, forgets,
+ * and goes on: the peak is one tensor, whatever the file. Not thread-safe. */
 #ifndef LT_WEIGHTS_WEIGHTS_H
 #define LT_WEIGHTS_WEIGHTS_H
 #include "longtake/status.h"
@@ -28,7 +28,7 @@ typedef enum lti_part {
 
 /* One LoRA to add at load: W += scale * (alpha / rank) * B A. */
 typedef struct lti_lora_ref {
-    const char *path; /* .safetensors or .pt; PEFT or ComfyUI names */
+    const char *path; /* .safetensors or .pt; names as lora.c lists them */
     double scale;
 } lti_lora_ref;
 
@@ -49,8 +49,11 @@ void lti_weights_close(lti_weights **w);
 const lti_tensor *lti_weights_find(const lti_weights *w, const char *name);
 /* The dtype as stored ("Q4_K", "F8_E4M3 scaled", "BF16"), and its bytes in the file. */
 const char *lti_weights_stored(const lti_weights *w, int i, uint64_t *bytes);
-/* Free what `get` decoded; its views end. Views into the mapping stay. */
+/* End what `get` decoded, with its views. Views into the mapping stay, and so does the memory of one
+ * tensor, for the next. */
 void lti_weights_forget(lti_weights *w);
+/* The same, and that memory is freed too: when the last tensor is packed. */
+void lti_weights_release(lti_weights *w);
 /* Mapped pages that were read stop counting as memory of this process until they are read again. */
 void lti_weights_evict(const lti_weights *w);
 /* Rows [first, first + n) of a matrix as F32, without decoding the rest (embedding tables). */

@@ -76,6 +76,9 @@ void lti_entries_free(lti_entries *list); /* safe on a zeroed one */
 /* Sort by name; two of one name are an LT_EFORMAT. */
 lt_status lti_entries_sort(lti_entries *list, const char *what, lt_error *err);
 lti_entry *lti_entries_find(const lti_entries *list, const char *name); /* list is sorted */
+/* Weights of a sorted list that came from no file; the list is taken, also when it fails. */
+lt_status lti_weights_make(lti_part part, const char *what, lti_entries *list, lti_weights **out,
+                           lt_error *err);
 
 /* A whole safetensors file in memory. `what` names it in messages. Entries come sorted; on failure
  * *out is empty. The views point into data, which may have any alignment. */
@@ -91,8 +94,8 @@ lt_status lti_gguf_parse(const uint8_t *data, size_t size, const char *what, lti
 /* Whichever of these formats the bytes are (told by their magic). opt may be NULL. */
 lt_status lti_weights_parse(const uint8_t *data, size_t size, const lti_weights_options *opt,
                             const char *what, lti_entries *out, lt_error *err);
-/* Non-negative whole number that fits a size_t and a double exactly. */
-bool lti_json_size(const cJSON *v, uint64_t *out);
+/* "[2,any,4]"; extents below 0 are any. Returns buf. */
+const char *lti_shape_text(int rank, const int64_t *n, char *buf, size_t size);
 
 /* A *.safetensors.index.json: which file holds which tensor. */
 typedef struct lti_index_row {
@@ -109,9 +112,9 @@ lt_status lti_index_parse(const char *text, size_t len, const char *what, lti_in
                           lt_error *err);
 void lti_index_free(lti_index *x); /* safe on a zeroed one */
 
-/* scale.c: 8-bit floats with scales. After translation: each "<layer>.scale_weight" (one number) or
- * "<layer>.weight_scale" (one per row) moves into the codec of "<layer>.weight" and leaves the list,
- * as does the marker "scaled_fp8". The list stays sorted. */
+/* scale.c: 8-bit floats with scales. After translation: each "<layer>.scale_weight" or
+ * "<layer>.weight_scale" (one number, or one per row) moves into the codec of "<layer>.weight" and
+ * leaves the list, as does the marker "scaled_fp8". The list stays sorted. */
 typedef struct lti_scales {
     float **p; /* scale vectors, owned: codecs point at them */
     int n, cap;

@@ -16,6 +16,8 @@ typedef struct movie {
     enum AVColorSpace space;
     enum AVColorRange range;
     int w, h, frames, w2, h2; /* w2, h2: from the middle on, 0 the same */
+    enum AVPixelFormat pix2;  /* the same, with w2; 0: pix */
+    int moving;               /* the patches change places from frame to frame */
     double kr, kb;            /* matrix by which the samples are made */
     enum AVColorTransferCharacteristic trc;
     int rotate, interlaced, uneven, no_frames;
@@ -61,7 +63,7 @@ static inline void fill_frame(const movie *m, AVFrame *f) {
         const AVComponentDescriptor *c = &d->comp[p];
         for (int y = 0; y < ph; y++)
             for (int x = 0; x < pw; x++) {
-                const uint8_t *colour = PATCH[x * 8 / pw];
+                const uint8_t *colour = PATCH[(x * 8 / pw + (m->moving ? (int)f->pts : 0)) % 8];
                 int v[4];
                 samples(m, colour, c->depth, v);
                 const int value = rgb && p < 3 ? colour[p] : v[p];
@@ -73,13 +75,14 @@ static inline void fill_frame(const movie *m, AVFrame *f) {
     }
 }
 
-static inline AVCodecContext *open_encoder(const movie *m, int w, int h, bool global) {
+static inline AVCodecContext *open_encoder(const movie *m, int w, int h, enum AVPixelFormat pix,
+                                           bool global) {
     const AVCodec *codec = avcodec_find_encoder_by_name(m->codec);
     assert_non_null(codec);
     AVCodecContext *c = avcodec_alloc_context3(codec);
     c->width = w;
     c->height = h;
-    c->pix_fmt = m->pix;
+    c->pix_fmt = pix;
     c->colorspace = m->space;
     c->color_range = m->range;
     c->color_trc = m->trc;
@@ -89,6 +92,7 @@ static inline AVCodecContext *open_encoder(const movie *m, int w, int h, bool gl
     c->strict_std_compliance = -2;
     c->global_quality = FF_QP2LAMBDA;
     c->flags |= AV_CODEC_FLAG_QSCALE | (global ? AV_CODEC_FLAG_GLOBAL_HEADER : 0);
+    if (m->interlaced) c->flags |= AV_CODEC_FLAG_INTERLACED_DCT | AV_CODEC_FLAG_INTERLACED_ME;
     assert_true(avcodec_open2(c, codec, NULL) >= 0);
     return c;
 }
@@ -126,8 +130,8 @@ static inline void put_frames(const movie *m, AVFormatContext *oc, AVCodecContex
     assert_true(av_frame_get_buffer(f, 0) >= 0);
     for (int i = from; i < to; i++) {
         assert_true(av_frame_make_writable(f) >= 0);
-        m->wave ? fill_wave(m, f) : fill_frame(m, f);
         f->pts = m->uneven ? i + i / 3 * 2 : i;
+        m->wave ? fill_wave(m, f) : fill_frame(m, f);
         put_packets(oc, c, f, pkt);
     }
     put_packets(oc, c, NULL, pkt);
@@ -141,7 +145,7 @@ static inline char *make_movie(const movie *m) {
     av_log_set_level(AV_LOG_QUIET);
     assert_true(avformat_alloc_output_context2(&oc, NULL, m->format, path) >= 0);
     AVCodecContext *c =
-        open_encoder(m, m->w, m->h, !m->w2 && oc->oformat->flags & AVFMT_GLOBALHEADER);
+        open_encoder(m, m->w, m->h, m->pix, !m->w2 && oc->oformat->flags & AVFMT_GLOBALHEADER);
     AVStream *st = avformat_new_stream(oc, NULL);
     assert_true(avcodec_parameters_from_context(st->codecpar, c) >= 0);
     if (m->interlaced) st->codecpar->field_order = AV_FIELD_TT;
@@ -154,7 +158,7 @@ static inline char *make_movie(const movie *m) {
     if (!m->no_frames) put_frames(m, oc, c, 0, half);
     avcodec_free_context(&c);
     if (m->w2) {
-        c = open_encoder(m, m->w2, m->h2, false);
+        c = open_encoder(m, m->w2, m->h2, m->pix2 ? m->pix2 : m->pix, false);
         put_frames(m, oc, c, half, m->frames);
         avcodec_free_context(&c);
     }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
- * tests/unit/reader_rig.h - what the tests of the frame reader share: a scratch folder, frames of
- * flat patches, files from our own sinks, and the rule of the one error line. */
+ * tests/unit/reader_rig.h - what the tests of the frame reader share: frames of flat patches, files
+ * from our own sinks, and the rule of the one error line. */
 #ifndef LT_TESTS_READER_RIG_H
 #define LT_TESTS_READER_RIG_H
 #include "longtake/encode.h"
+#include "tests/temp_rig.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -19,19 +20,9 @@
 #define W 128
 #define H 64
 
-static char dir[64];
-
 /* Eight flat patches side by side, 16 pixels each. */
 static const uint8_t PATCH[8][3] = {{128, 128, 128}, {255, 0, 0}, {0, 255, 0},     {0, 0, 255},
                                     {255, 255, 255}, {0, 0, 0},   {200, 150, 120}, {64, 64, 64}};
-
-static inline char *in_dir(const char *name) {
-    static char buf[4][256];
-    static int k;
-    char *p = buf[k++ % 4];
-    snprintf(p, sizeof buf[0], "%s/%s", dir, name);
-    return p;
-}
 
 /* rgb [H, W, 3]: the patches; in the lowest rows a square that moves 4 pixels a frame. */
 static inline void paint(uint8_t *rgb, int frame) {
@@ -149,19 +140,6 @@ static inline uint8_t *read_file(const char *path, size_t *n) {
     *n = fread(buf, 1, 1 << 22, f);
     fclose(f);
     return buf;
-}
-
-static inline int setup(void **state) {
-    (void)state;
-    strcpy(dir, "/tmp/lt_reader_XXXXXX");
-    return mkdtemp(dir) ? 0 : -1;
-}
-
-static inline int teardown(void **state) {
-    (void)state;
-    char cmd[96];
-    snprintf(cmd, sizeof cmd, "rm -rf %s", dir);
-    return system(cmd);
 }
 
 #endif

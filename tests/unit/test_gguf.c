@@ -130,6 +130,14 @@ static bool is(lti_gguf_str s, const char *want) {
     return s.n == strlen(want) && !memcmp(s.p, want, s.n);
 }
 
+/* A scalar as the array of one that it is. */
+static bool number(const lti_gguf_meta *m, const char *key, double *out) {
+    const lti_gguf_value *at = lti_gguf_find(m, key);
+    assert_non_null(at);
+    lti_gguf_value v = *at;
+    return lti_gguf_next_num(&v, out);
+}
+
 static void check_keys(const lti_gguf_meta *m) {
     static const struct {
         const char *key;
@@ -144,12 +152,12 @@ static void check_keys(const lti_gguf_meta *m) {
     for (size_t k = 0; k < sizeof ints / sizeof *ints; k++) {
         assert_true(lti_gguf_int(m, ints[k].key, &i));
         assert_true(i == ints[k].want);
-        assert_true(lti_gguf_num(m, ints[k].key, &d) && d == (double)ints[k].want);
+        assert_true(number(m, ints[k].key, &d) && d == (double)ints[k].want);
     }
     assert_false(lti_gguf_int(m, "test.u64", &i)); /* beyond int64 */
-    assert_true(lti_gguf_num(m, "test.u64", &d) && d == 18446744073709551616.0);
-    assert_true(lti_gguf_num(m, "test.f32", &d) && d == 0.25);
-    assert_true(lti_gguf_num(m, "test.f64", &d) && d == 0.1);
+    assert_true(number(m, "test.u64", &d) && d == 18446744073709551616.0);
+    assert_true(number(m, "test.f32", &d) && d == 0.25);
+    assert_true(number(m, "test.f64", &d) && d == 0.1);
     assert_false(lti_gguf_int(m, "test.f32", &i));
     assert_true(lti_gguf_bool(m, "test.bool", &flag) && flag);
     assert_true(lti_gguf_string(m, "general.architecture", &s) && is(s, "wan"));

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * tests/unit/test_lora.c - LoRA files of every naming against what torch merged, and wrong ones. */
+#include "tests/temp_rig.h"
 #include "weights/weights_int.h"
 #include <math.h>
 #include <setjmp.h>
@@ -13,23 +14,6 @@
 
 #define FORMATS LT_SOURCE_DIR "/tests/golden/formats/"
 #define BASE FORMATS "base.safetensors"
-
-static char dir[64], file[128];
-
-static int setup(void **state) {
-    (void)state;
-    snprintf(dir, sizeof dir, "/tmp/lt_lora_XXXXXX");
-    if (!mkdtemp(dir)) return -1;
-    snprintf(file, sizeof file, "%s/lora.safetensors", dir);
-    return 0;
-}
-
-static int teardown(void **state) {
-    (void)state;
-    char cmd[96];
-    snprintf(cmd, sizeof cmd, "rm -rf '%s'", dir);
-    return system(cmd);
-}
 
 static lti_weights *must_open(const char *path, lti_part part, const lti_weights_options *opt) {
     lti_weights *w = NULL;
@@ -179,6 +163,7 @@ static float zeros[4096];
 
 static void refused(const lti_named *list, int n, lt_status code, const char *part) {
     lt_error err = {0};
+    const char *file = in_dir("lora.safetensors");
     assert_int_equal(lti_safetensors_write(file, list, n, &err), LT_OK);
     const lti_lora_ref lora = {file, 1};
     const lti_weights_options opt = {.lora = &lora, .n_lora = 1};
@@ -238,7 +223,6 @@ static void test_refused(void **state) {
 
 static void test_config(void **state) {
     (void)state;
-    char config[160];
     const lti_named pair[] = {A("base_model.model.blocks.0.self_attn.q.lora_A.weight", 2, 20),
                               A("base_model.model.blocks.0.self_attn.q.lora_B.weight", 20, 2)};
     static const struct {
@@ -247,15 +231,14 @@ static void test_config(void **state) {
                {"{\"lora_alpha\": 4, \"alpha_pattern\": {\"q\": 2}}", "alpha_pattern"},
                {"{\"use_dora\": true}", "DoRA"},
                {"{", "not valid json"}};
-    snprintf(config, sizeof config, "%s/adapter_config.json", dir);
     for (int i = 0; i < 4; i++) {
-        FILE *f = fopen(config, "w");
+        FILE *f = fopen(in_dir("adapter_config.json"), "w");
         assert_non_null(f);
         fputs(bad[i].json, f);
         assert_int_equal(fclose(f), 0);
         refused(pair, 2, i == 1 || i == 2 ? LT_EUNSUPPORTED : LT_EFORMAT, bad[i].part);
     }
-    remove(config);
+    remove(in_dir("adapter_config.json"));
 }
 
 static void test_arguments(void **state) {

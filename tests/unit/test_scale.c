@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * tests/unit/test_scale.c - 8-bit weights with scales in every convention, and scales that do not
  * fit. */
+#include "tests/temp_rig.h"
 #include "weights/weights_int.h"
 #include <math.h>
 #include <setjmp.h>
@@ -13,23 +14,6 @@
 #include <cmocka.h>
 
 #define FORMATS LT_SOURCE_DIR "/tests/golden/formats/"
-
-static char dir[64], file[128];
-
-static int setup(void **state) {
-    (void)state;
-    snprintf(dir, sizeof dir, "/tmp/lt_scale_XXXXXX");
-    if (!mkdtemp(dir)) return -1;
-    snprintf(file, sizeof file, "%s/x.safetensors", dir);
-    return 0;
-}
-
-static int teardown(void **state) {
-    (void)state;
-    char cmd[96];
-    snprintf(cmd, sizeof cmd, "rm -rf '%s'", dir);
-    return system(cmd);
-}
 
 static lti_weights *must_open(const char *path, lti_part part) {
     lti_weights *w = NULL;
@@ -107,6 +91,7 @@ static const uint8_t bytes[64];
 
 static lt_status open_list(const lti_named *list, int n, lt_error *err) {
     lti_weights *w = NULL;
+    const char *file = in_dir("x.safetensors");
     *err = (lt_error){0};
     assert_int_equal(lti_safetensors_write(file, list, n, err), LT_OK);
     const lt_status st = lti_weights_open(file, LTI_PART_DIT, &w, err);
@@ -172,12 +157,70 @@ static void test_refused(void **state) {
     refused(quant, 2, LT_EUNSUPPORTED, "nvfp4");
 }
 
+#define BIG 600 /* columns; large enough for the buffer that tensors share one after the other */
+
+/* Element i of what write_big wrote for matrix m. */
+static float big_value(int m, int64_t i) {
+    return lti_f8e4m3_to_f32((uint8_t)((i * 7 + m * 31) % 0x7f)) * (float)(m + 1);
+}
+
+/* blocks.m.ffn.0 [200 (m + 1), BIG], m = 0, 1, 2 */
+static const char *write_big(void) {
+    static uint8_t data[3][600 * BIG];
+    static float scale[3] = {1, 2, 3};
+    static char name[6][48];
+    const char *file = in_dir("big.safetensors");
+    lti_named list[6];
+    for (int m = 0; m < 3; m++) {
+        const int64_t rows = 200 * (m + 1);
+        for (int64_t i = 0; i < rows * BIG; i++) data[m][i] = (uint8_t)((i * 7 + m * 31) % 0x7f);
+        snprintf(name[2 * m], 48, "blocks.%d.ffn.0.weight", m);
+        snprintf(name[2 * m + 1], 48, "blocks.%d.ffn.0.scale_weight", m);
+        list[2 * m] = (lti_named){name[2 * m], LTI_VIEW(data[m], LTI_F8_E4M3, rows, BIG)};
+        list[2 * m + 1] = (lti_named){name[2 * m + 1], LTI_VIEW(&scale[m], LTI_F32, 1)};
+    }
+    assert_int_equal(lti_safetensors_write(file, list, 6, NULL), LT_OK);
+    return file;
+}
+
+static const float *get_big(lti_weights *w, int m) {
+    char name[48];
+    lti_tensor t;
+    snprintf(name, sizeof name, "blocks.%d.ffn.0.weight", m);
+    assert_int_equal(lti_weights_get(w, name, 2, (const int64_t[]){-1, BIG}, &t, NULL), LT_OK);
+    return t.data;
+}
+
+static void check_big(const float *x, int m) {
+    for (int64_t i = 0; i < 200 * (m + 1) * BIG; i++)
+        if (x[i] != big_value(m, i)) fail_msg("matrix %d, element %lld", m, (long long)i);
+}
+
+/* Several decoded tensors at once, then others in the place of one of them. */
+static void test_buffer(void **state) {
+    (void)state;
+    lti_weights *w = must_open(write_big(), LTI_PART_DIT);
+    const float *b = get_big(w, 1), *a = get_big(w, 0), *c = get_big(w, 2);
+    assert_ptr_equal(get_big(w, 1), b);
+    check_big(a, 0), check_big(b, 1), check_big(c, 2);
+    lti_weights_forget(w);
+    a = get_big(w, 0); /* fits where b was */
+    check_big(a, 0);
+    lti_weights_forget(w);
+    c = get_big(w, 2); /* does not */
+    b = get_big(w, 1);
+    check_big(c, 2), check_big(b, 1);
+    lti_weights_release(w);
+    lti_weights_release(w);
+    check_big(get_big(w, 1), 1);
+    lti_weights_close(&w);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_conventions),
-        cmocka_unit_test(test_e4m3),
-        cmocka_unit_test(test_shapes),
-        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_conventions), cmocka_unit_test(test_e4m3),
+        cmocka_unit_test(test_shapes),      cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_buffer),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

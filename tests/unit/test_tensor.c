@@ -174,6 +174,23 @@ static void test_compare(void **state) {
     assert_true(d.nmse == 0.0 && d.finite);
 }
 
+/* Long tensors of one-byte types take another way to the same bits. */
+static void test_many_bytes(void **state) {
+    (void)state;
+    static const lti_dtype types[] = {LTI_F8_E4M3, LTI_F8_E5M2, LTI_I8, LTI_U8, LTI_BOOL};
+    static uint8_t bytes[2001];
+    static float all[2000];
+    for (size_t i = 0; i < sizeof bytes; i++) bytes[i] = (uint8_t)(i * 5);
+    for (size_t k = 0; k < sizeof types / sizeof *types; k++) {
+        const lti_tensor t = LTI_VIEW(bytes + 1, types[k], 2000);
+        lti_to_f32(&t, all);
+        for (int64_t i = 0; i < 2000; i++) {
+            const float want = lti_get_f32(&t, i);
+            assert_memory_equal(&all[i], &want, sizeof want);
+        }
+    }
+}
+
 static void test_compare_not_finite(void **state) {
     (void)state;
     const float a[4] = {1, -INFINITY, 3, 4};
@@ -191,15 +208,11 @@ static void test_compare_not_finite(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_views),
-        cmocka_unit_test(test_f16_all_values),
-        cmocka_unit_test(test_f16_rounding),
-        cmocka_unit_test(test_bf16),
-        cmocka_unit_test(test_f8),
-        cmocka_unit_test(test_get_every_dtype),
-        cmocka_unit_test(test_from_f32),
-        cmocka_unit_test(test_compare),
-        cmocka_unit_test(test_compare_not_finite),
+        cmocka_unit_test(test_views),        cmocka_unit_test(test_f16_all_values),
+        cmocka_unit_test(test_f16_rounding), cmocka_unit_test(test_bf16),
+        cmocka_unit_test(test_f8),           cmocka_unit_test(test_get_every_dtype),
+        cmocka_unit_test(test_from_f32),     cmocka_unit_test(test_many_bytes),
+        cmocka_unit_test(test_compare),      cmocka_unit_test(test_compare_not_finite),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

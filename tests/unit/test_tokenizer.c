@@ -198,6 +198,16 @@ static void test_json_forms(void **state) {
     compare(t, "bytes", as_tokenizers, typed_mark);
     lti_tokenizer_close(&t);
     free(s);
+    /* an empty piece, also as cJSON reads a NUL, matches no text */
+    static const char *const empty[] = {"[\"\",0.0]", "[\"\\u0000\",0.0]"};
+    for (int i = 0; i < 2; i++) {
+        s = replaced(text, "[\"<0x00>\",0.0]", empty[i]);
+        assert_string_not_equal(s, text);
+        t = parse(s, LT_OK, NULL);
+        compare(t, "bytes", as_tokenizers, typed_mark);
+        lti_tokenizer_close(&t);
+        free(s);
+    }
     free(text);
 }
 
@@ -305,7 +315,7 @@ static void test_bad_json(void **state) {
     refuse(text, "\"unk_id\":3", "\"unk\":3", "unk_id");
     refuse(text, "\"prepend_scheme\":\"always\"", "\"prepend_scheme\":\"often\"", "prepend_scheme");
     refuse(text, "[\"<extra_id_9>\",0.0]", "[\"<extra_id_9>\"]", "pair");
-    refuse(text, "[\"<extra_id_9>\",0.0]", "[\"\",0.0]", "");
+    refuse(text, "[\"<unk>\",0.0]", "[\"\",0.0]", "unknown");
     refuse(text, "[\"<extra_id_9>\",0.0]", "[\"<extra_id_9>\",1e999]", "");
     refuse(text, "[\"<extra_id_8>\",0.0]", "[\"<extra_id_7>\",0.0]", "");
     refuse(text, "\"id\":1,", "\"id\":-1,", "id -1");

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * tests/unit/test_weights.c - safetensors good and bad, shards, folders, names, the writer. */
+#include "tests/temp_rig.h"
 #include "weights/weights_int.h"
 #include <dirent.h>
 #include <setjmp.h>
@@ -17,34 +18,11 @@
 
 /* -- helpers ------------------------------------------------------------------------------- */
 
-static char dir[64]; /* of this run */
-
-static const char *in_dir(const char *name) {
-    static char path[4][256];
-    static int turn;
-    char *p = path[turn++ % 4];
-    snprintf(p, sizeof path[0], "%s/%s", dir, name);
-    return p;
-}
-
 static void write_bytes(const char *path, const void *data, size_t n) {
     FILE *f = fopen(path, "wb");
     assert_non_null(f);
     assert_int_equal(fwrite(data, 1, n, f), n);
     assert_int_equal(fclose(f), 0);
-}
-
-static int setup(void **state) {
-    (void)state;
-    snprintf(dir, sizeof dir, "/tmp/lt_weights_XXXXXX");
-    return mkdtemp(dir) ? 0 : -1;
-}
-
-static int teardown(void **state) {
-    (void)state;
-    char cmd[96];
-    snprintf(cmd, sizeof cmd, "rm -rf '%s'", dir);
-    return system(cmd);
 }
 
 /* header + `data` bytes 0, 1, 2 ...; exactly sized, so that ASan sees a read past the end. */
