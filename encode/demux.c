@@ -3,8 +3,9 @@
  *
  * The file is hostile: only demuxers that read this one file are allowed (a playlist or a
  * concatenation script would open others), only the "file" protocol, and the size of a picture is
- * bounded before a decoder allocates it. A frame that the decoder had to guess parts of is an
- * error, not a frame: a measurement or a continuation on it would be worthless, and silently so.
+ * bounded before a decoder allocates it. A frame of which the decoder says that it had to guess
+ * parts is an error, not a frame: a measurement or a continuation on it would be worthless, and
+ * silently so. H.264 and the MPEGs say it; FFV1, MJPEG and HEVC mend a flipped bit without a word.
  * A file whose end is missing is told apart from a damaged one: all frames before are good.
  * libav prints its own remarks through a global callback; a library must not print, so the level is
  * set to quiet unless the program has chosen one. Reference: libavformat and libavcodec API
@@ -21,7 +22,7 @@
 
 /* Names as in av_demuxer_iterate. */
 static const char FORMATS[] = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,yuv4mpegpipe,avi,mpegts,mpeg,"
-                              "mpegvideo,flv,asf,ogg,nut,ivf,mxf,gif,apng,h264,hevc,av1,obu,vc1,"
+                              "mpegvideo,flv,asf,ogg,nut,ivf,mxf,gif,h264,hevc,av1,obu,vc1,"
                               "m4v,mjpeg,jpeg_pipe,webp_pipe,bmp_pipe";
 
 /* ---- open --------------------------------------------------------------------------------------
@@ -60,6 +61,8 @@ static lt_status look_inside(lti_demux *m, lt_error *err) {
     free(opt);
     char why[AV_ERROR_MAX_STRING_SIZE];
     if (rc >= 0) return LT_OK;
+    if (rc == AVERROR_EOF)
+        return lti_fail(err, LT_EFORMAT, "%s: there is no video in it, only a header", m->name);
     return lti_fail(err, LT_EFORMAT, "%s: damaged: %s", m->name, lti_av_text(rc, why));
 }
 
@@ -84,6 +87,11 @@ static lt_status pick_stream(lti_demux *m, lt_error *err) {
 static lt_status open_decoder(lti_demux *m, int threads, lt_error *err) {
     const AVCodecParameters *p = m->stream->codecpar;
     const AVCodec *codec = avcodec_find_decoder(p->codec_id);
+    if (p->codec_id == AV_CODEC_ID_NONE)
+        return lti_fail(err, LT_EUNSUPPORTED,
+                        "%s: coded in a way that this libavformat does not know; convert it to "
+                        "H.264 first",
+                        m->name);
     if (!codec)
         return lti_fail(err, LT_EUNSUPPORTED,
                         "%s: this libavcodec has no decoder for %s; convert it to H.264 first",
@@ -131,6 +139,9 @@ void lti_demux_close(lti_demux *m) {
 static lt_status damaged(const lti_demux *m, int rc, lt_error *err) {
     char why[AV_ERROR_MAX_STRING_SIZE];
     if (rc == AVERROR(ENOMEM)) return lti_oom(err, (size_t)m->dec->width * (size_t)m->dec->height);
+    if (m->n == 0)
+        return lti_fail(err, LT_EFORMAT, "%s: damaged: no frame can be decoded (%s)", m->name,
+                        lti_av_text(rc, why));
     return lti_fail(err, LT_EFORMAT,
                     "%s: damaged at frame %lld (%s); the %lld frames before it are good", m->name,
                     (long long)m->n, lti_av_text(rc, why), (long long)m->n);

@@ -42,4 +42,5 @@ static lt_status md5_close(lt_sink *s, bool ok, lt_error *err) {
     return LT_OK;
 }
 
-const lti_sink_ops lti_sink_md5 = {"md5", false, md5_open, md5_write, NULL, md5_close, md5_result};
+const lti_sink_ops lti_sink_md5 = {"md5", false,     md5_open,   md5_write,
+                                   NULL,  md5_close, md5_result, NULL};

@@ -4,12 +4,12 @@
  * .mp4: one fragment per chunk (frag_custom: a fragment ends where we say), written and synced at
  * the chunk's end; the index of each fragment is in it, so a kill costs at most the chunk in
  * flight. A clean close turns the file into a classic one (remux.c). .mkv: one cluster per chunk;
- * needs no rewrite, the trailer adds duration and cues in place. A chunk starts with an I-frame if
- * the last one is a second or more ago: seeking stays quick, and short chunks do not pay for an
- * I-frame each. Without help the encoder puts one every 2 s. Our own AVIO callbacks rather than a
- * URL: they give the errno of a full disk, let us cut the file back to the last whole chunk, and
- * leave an old file alone until the first byte. Reference: ISO 14496-12 (fragments: moof, mdat),
- * the FFmpeg muxer documentation. */
+ * the trailer adds duration and cues in place, and only metadata that came after the first frame
+ * needs a rewrite. A chunk starts with an I-frame if the last one is a second or more ago: seeking
+ * stays quick, and short chunks do not pay for an I-frame each. Without help the encoder puts one
+ * every 2 s. Our own AVIO callbacks rather than a URL: they give the errno of a full disk, let us
+ * cut the file back to the last whole chunk, and leave an old file alone until the first byte.
+ * Reference: ISO 14496-12 (fragments: moof, mdat), the FFmpeg muxer documentation. */
 #include "encode/codec.h"
 #include "encode/remux.h"
 #include "encode/sink_int.h"
@@ -21,6 +21,8 @@
 #include <string.h>
 
 #define IO_BUFFER (64 << 10)
+#define MAX_TAG 4096  /* bytes of a metadata value */
+#define MAX_TAGS 1024 /* entries */
 
 typedef struct mp4_sink {
     lti_outfile out;
@@ -30,6 +32,7 @@ typedef struct mp4_sink {
     AVFormatContext *oc;
     AVPacket *pkt;
     bool header;                    /* the muxer's header is written */
+    bool late_meta;                 /* metadata that is not in it */
     int64_t last_key;               /* frame of the last forced I-frame, -1: none */
     int64_t good_size, good_frames; /* bytes and frames of whole chunks on disk */
 } mp4_sink;
@@ -86,15 +89,14 @@ static lt_status write_error(const lt_sink *s, const mp4_sink *m, int rc, lt_err
 /* ---- open -------------------------------------------------------------------------------------
  */
 
-/* One metadata entry. Long values (a prompt may have 64 KiB) are cut at a character: libavformat
- * cannot read back tags that outgrow its moov reserve. */
-static lt_status set_tag(AVFormatContext *oc, const lt_sink_meta *meta, lt_error *err) {
-    enum { MAX_TAG = 4096 };
-    size_t n = strlen(meta->value);
+/* One metadata entry; replaces one of the same key. Long values (a prompt may have 64 KiB) are cut
+ * at a character: libavformat cannot read back tags that outgrow its moov reserve. */
+static lt_status set_tag(AVFormatContext *oc, const char *key, const char *value, lt_error *err) {
+    size_t n = strlen(value);
     if (n > MAX_TAG)
-        for (n = MAX_TAG; n > 0 && ((unsigned char)meta->value[n] & 0xc0) == 0x80;) n--;
-    char *value = av_strndup(meta->value, n);
-    if (!value || av_dict_set(&oc->metadata, meta->key, value, AV_DICT_DONT_STRDUP_VAL) < 0)
+        for (n = MAX_TAG; n > 0 && ((unsigned char)value[n] & 0xc0) == 0x80;) n--;
+    char *copy = av_strndup(value, n);
+    if (!copy || av_dict_set(&oc->metadata, key, copy, AV_DICT_DONT_STRDUP_VAL) < 0)
         return lti_oom(err, n);
     return LT_OK;
 }
@@ -115,7 +117,8 @@ static lt_status open_muxer(lt_sink *s, mp4_sink *m, lt_error *err) {
     st->time_base = m->enc->time_base;
     st->avg_frame_rate = m->enc->framerate;
     st->sample_aspect_ratio = m->enc->sample_aspect_ratio;
-    for (int i = 0; i < s->n_meta; i++) LT_TRY(set_tag(m->oc, &s->meta[i], err));
+    for (int i = 0; i < s->n_meta; i++)
+        LT_TRY(set_tag(m->oc, s->meta[i].key, s->meta[i].value, err));
     return LT_OK;
 }
 
@@ -200,6 +203,22 @@ static lt_status mp4_flush(lt_sink *s, lt_error *err) {
 /* ---- close ------------------------------------------------------------------------------------
  */
 
+/* The file on disk stays as it is; the copy that close makes has the new entries. */
+static lt_status mp4_set_meta(lt_sink *s, const char *key, const char *value, lt_error *err) {
+    mp4_sink *m = s->priv;
+    if (m->header && !m->out.regular)
+        return lti_fail(err, LT_EUNSUPPORTED,
+                        "output %s: the header is sent and cannot be taken back; metadata that "
+                        "comes late needs a regular file",
+                        s->path);
+    if (av_dict_count(m->oc->metadata) >= MAX_TAGS)
+        return lti_fail(err, LT_EINVAL, "output %s: more than %d metadata entries", s->path,
+                        MAX_TAGS);
+    LT_TRY(set_tag(m->oc, key, value, err));
+    m->late_meta = m->late_meta || m->header;
+    return LT_OK;
+}
+
 static lt_status finish(lt_sink *s, mp4_sink *m, lt_error *err) {
     LT_TRY(send_frame(s, m, NULL, err));
     LT_TRY(mp4_flush(s, err));
@@ -223,23 +242,32 @@ static void mp4_free(mp4_sink *m) {
     free(m);
 }
 
+/* The finished file once more, as a classic one and with the metadata that came late. A failure (no
+ * room for a second copy) leaves a complete file: a remark, not an error. */
+static void rewrite(const lt_sink *s, const mp4_sink *m, lt_error *err) {
+    const bool mkv = s->ops == &lti_sink_mkv;
+    if (!m->out.regular || (mkv && !m->late_meta)) return;
+    const int rc = lti_remux(m->out.path, mkv ? "matroska" : "mp4", m->oc->streams[0],
+                             m->oc->metadata, s->n_frame);
+    if (rc >= 0 || !err || err->code != LT_OK) return;
+    char why[AV_ERROR_MAX_STRING_SIZE];
+    snprintf(err->msg, sizeof err->msg, "%s is complete but %s%s%s: %s", m->out.path,
+             mkv ? "" : "stays fragmented", m->late_meta && !mkv ? ", " : "",
+             m->late_meta ? "without the metadata that came late" : "", lti_av_text(rc, why));
+}
+
 static lt_status mp4_close(lt_sink *s, bool ok, lt_error *err) {
     mp4_sink *m = s->priv;
     if (!m) return LT_OK;
     lt_status st = ok ? finish(s, m, err) : LT_OK;
     if (!ok || st != LT_OK) lti_outfile_cut(&m->out, m->good_size);
-    if (ok && st == LT_OK && m->out.regular && s->ops == &lti_sink_mp4) {
-        /* a failure here (no room for a second copy) leaves a complete file: not an error */
-        lt_error note = {0};
-        if (lti_remux_classic(m->out.path, m->oc->streams[0], m->oc->metadata, s->n_frame, &note) <
-                0 &&
-            err && err->code == LT_OK)
-            memcpy(err->msg, note.msg, sizeof err->msg);
-    }
+    if (ok && st == LT_OK) rewrite(s, m, err);
     mp4_free(m);
     s->priv = NULL;
     return st;
 }
 
-const lti_sink_ops lti_sink_mp4 = {".mp4", true, mp4_open, mp4_write, mp4_flush, mp4_close, NULL};
-const lti_sink_ops lti_sink_mkv = {".mkv", true, mp4_open, mp4_write, mp4_flush, mp4_close, NULL};
+const lti_sink_ops lti_sink_mp4 = {".mp4",    true,      mp4_open, mp4_write,
+                                   mp4_flush, mp4_close, NULL,     mp4_set_meta};
+const lti_sink_ops lti_sink_mkv = {".mkv",    true,      mp4_open, mp4_write,
+                                   mp4_flush, mp4_close, NULL,     mp4_set_meta};

@@ -22,4 +22,5 @@ static lt_status null_close(lt_sink *s, bool ok, lt_error *err) {
     return LT_OK;
 }
 
-const lti_sink_ops lti_sink_null = {"null", false, null_open, null_write, NULL, null_close, NULL};
+const lti_sink_ops lti_sink_null = {"null", false,      null_open, null_write,
+                                    NULL,   null_close, NULL,      NULL};

@@ -3,13 +3,12 @@
  *
  * The path is a pattern with exactly one %d or %0Nd; %% is a percent sign. It is taken apart here
  * and never given to printf: the user's text must not become a format. */
+#include "encode/png_write.h"
 #include "encode/sink_int.h"
 #include <errno.h>
 #include <limits.h>
-#include <png.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 typedef struct png_sink {
@@ -78,47 +77,13 @@ static lt_status png_open(lt_sink *s, lt_error *err) {
     return check_folder(p->prefix, err);
 }
 
-static bool write_image(const lt_sink *s, const char *path, const uint8_t *rgb, const char **why) {
-    FILE *f = fopen(path, "wbe");
-    if (!f) {
-        *why = strerror(errno);
-        return false;
-    }
-    png_image image = {.version = PNG_IMAGE_VERSION, .format = PNG_FORMAT_RGB};
-    image.width = (png_uint_32)s->width;
-    image.height = (png_uint_32)s->height;
-    errno = 0;
-    bool ok = png_image_write_to_stdio(&image, f, 0, rgb, 0, NULL) != 0;
-    *why = errno ? strerror(errno) : "libpng failed";
-    if (ok && fflush(f) != 0) {
-        *why = strerror(errno);
-        ok = false;
-    }
-    if (fclose(f) != 0 && ok) {
-        *why = strerror(errno);
-        ok = false;
-    }
-    png_image_free(&image);
-    return ok;
-}
-
 static lt_status png_write_frame(lt_sink *s, const uint8_t *rgb, lt_error *err) {
     const png_sink *p = s->priv;
-    char name[PATH_MAX + NAME_MAX + 32], part[sizeof name + 8];
+    char name[PATH_MAX + NAME_MAX + 32];
     const char *why = "";
     snprintf(name, sizeof name, "%s%0*lld%s", p->prefix, p->digits, (long long)s->n_frame,
              p->suffix);
-    snprintf(part, sizeof part, "%s.part", name);
-    lti_sigguard guard;
-    lti_sigguard_begin(&guard);
-    bool ok = write_image(s, part, rgb, &why);
-    lti_sigguard_end(&guard);
-    if (ok && rename(part, name) != 0) {
-        why = strerror(errno);
-        ok = false;
-    }
-    if (ok) return LT_OK;
-    unlink(part);
+    if (lti_png_store(name, rgb, s->width, s->height, &why)) return LT_OK;
     return lti_fail(err, LT_EIO, "cannot write %s: %s; the %lld frames before it are complete",
                     name, why, (long long)s->n_frame);
 }
@@ -131,4 +96,5 @@ static lt_status png_close(lt_sink *s, bool ok, lt_error *err) {
     return LT_OK;
 }
 
-const lti_sink_ops lti_sink_png = {".png", false, png_open, png_write_frame, NULL, png_close, NULL};
+const lti_sink_ops lti_sink_png = {".png", false,     png_open, png_write_frame,
+                                   NULL,   png_close, NULL,     NULL};

@@ -98,5 +98,7 @@ static lt_status raw_close(lt_sink *s, bool ok, lt_error *err) {
     return st;
 }
 
-const lti_sink_ops lti_sink_rgb = {".rgb", false, raw_open, rgb_write, raw_flush, raw_close, NULL};
-const lti_sink_ops lti_sink_y4m = {"y4m", true, y4m_open, y4m_write, raw_flush, raw_close, NULL};
+const lti_sink_ops lti_sink_rgb = {".rgb",    false,     raw_open, rgb_write,
+                                   raw_flush, raw_close, NULL,     NULL};
+const lti_sink_ops lti_sink_y4m = {"y4m",     true,      y4m_open, y4m_write,
+                                   raw_flush, raw_close, NULL,     NULL};

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  * encode/reader.c - the public frame reader: a video file (demux.c) or a PNG picture (png_read.c),
- * each frame converted (torgb.c) straight into the caller's memory: decoder -> RGB, one write.
+ * each frame converted (torgb.c) straight into the caller's memory: decoder -> RGB, one write. Its
+ * samples as stored come along on demand (planes.c), mostly without a copy.
  *
  * The first eight bytes decide, not the name. One frame is decoded at open and kept back, since
  * size, pixel format and colour tags in the container may differ from what the decoder finds. */
 #include "base/error.h"
 #include "base/filemap.h"
 #include "encode/demux.h"
+#include "encode/planes.h"
 #include "encode/png_read.h"
 #include "encode/torgb.h"
 #include <errno.h>
@@ -30,6 +32,7 @@ struct lt_reader {
     AVFrame *still;
     bool pending; /* the frame to give next is there already */
     lti_torgb torgb;
+    lti_planes planes;
     int stored_w, stored_h;
     int64_t n;         /* frames given */
     double last, step; /* time of the last frame and its distance to the one before */
@@ -37,6 +40,7 @@ struct lt_reader {
     bool uneven, interlaced;
     lti_colour colour;
     bool guessed;
+    AVRational sar;   /* of a pixel; kept, since the last frame goes at the end */
     lt_status failed; /* of an earlier call */
 };
 
@@ -122,6 +126,9 @@ static lt_status set_colour(lt_reader *r, lt_error *err) {
 static lt_status fetch(lt_reader *r, lt_error *err) {
     const lt_status st = lti_demux_next(&r->video, err);
     if (st != LT_END || !r->video.cut || r->accept_cut) return st;
+    if (r->video.n == 0)
+        return lti_fail(err, LT_EFORMAT, "%s: the file ends too early, in its first frame",
+                        r->path);
     return lti_fail(err, LT_EFORMAT,
                     "%s: the file ends too early, in the middle of frame %lld; the frames before "
                     "it are good",
@@ -151,6 +158,8 @@ static lt_status reader_init(lt_reader *r, const lt_reader_params *p, lt_error *
     r->stored_w = f->width;
     r->stored_h = f->height;
     r->first_pts = f->best_effort_timestamp;
+    if (!r->is_png)
+        r->sar = av_guess_sample_aspect_ratio(r->video.ic, r->video.stream, r->video.frame);
     r->torgb.width = p->width ? p->width : f->width;
     r->torgb.height = p->height ? p->height : f->height;
     r->pending = true;
@@ -174,6 +183,7 @@ lt_status lt_reader_open(const lt_reader_params *p, lt_reader **out, lt_error *e
 void lt_reader_close(lt_reader **pr) {
     lt_reader *r = pr ? *pr : NULL;
     if (!r) return;
+    lti_planes_close(&r->planes);
     lti_torgb_close(&r->torgb);
     lti_demux_close(&r->video);
     if (r->still) r->still->data[0] = NULL;
@@ -237,7 +247,18 @@ static bool is_interlaced(const AVFrame *f) {
 #endif
 }
 
-lt_status lt_reader_next(lt_reader *r, uint8_t *rgb, double *seconds, lt_error *err) {
+/* The frame that take_next found, as RGB and as it is stored; either may be NULL. */
+static lt_status convert(lt_reader *r, uint8_t *rgb, lt_picture *pic, lt_error *err) {
+    const AVFrame *f = current(r);
+    lt_error why = {0};
+    lt_status st = rgb ? lti_torgb_run(&r->torgb, f, r->colour, rgb, &why) : LT_OK;
+    if (st == LT_OK && pic)
+        st = lti_planes_run(&r->planes, f, r->colour, &r->torgb, rgb, pic, &why);
+    return st == LT_OK ? st : lti_fail(err, st, "%s: %s", r->path, why.msg);
+}
+
+static lt_status read_frame(lt_reader *r, uint8_t *rgb, lt_picture *pic, double *seconds,
+                            lt_error *err) {
     if (r->failed < 0) return lti_fail(err, r->failed, "%s: reading stopped earlier", r->path);
     lt_status st = take_next(r, err);
     if (st == LT_OK) {
@@ -246,11 +267,26 @@ lt_status lt_reader_next(lt_reader *r, uint8_t *rgb, double *seconds, lt_error *
         note_time(r, now);
         if (seconds) *seconds = now;
         r->interlaced = r->interlaced || is_interlaced(f);
-        if (rgb) st = lti_torgb_run(&r->torgb, f, r->colour, rgb, err);
+        st = convert(r, rgb, pic, err);
     }
     if (st == LT_OK) r->n++;
     if (st < 0) r->failed = st;
     return st;
+}
+
+lt_status lt_reader_next(lt_reader *r, uint8_t *rgb, double *seconds, lt_error *err) {
+    return read_frame(r, rgb, NULL, seconds, err);
+}
+
+lt_status lt_reader_picture(lt_reader *r, uint8_t *rgb, lt_picture *pic, double *seconds,
+                            lt_error *err) {
+    *pic = (lt_picture){0};
+    if (r->torgb.width != r->stored_w || r->torgb.height != r->stored_h)
+        return lti_fail(err, LT_EINVAL,
+                        "%s: samples as stored are %dx%d, frames of %dx%d were asked for; open it "
+                        "with the size 0 0",
+                        r->path, r->stored_w, r->stored_h, r->torgb.width, r->torgb.height);
+    return read_frame(r, rgb, pic, seconds, err);
 }
 
 /* ---- facts -------------------------------------------------------------------------------------
@@ -259,7 +295,7 @@ lt_status lt_reader_next(lt_reader *r, uint8_t *rgb, double *seconds, lt_error *
 static void video_info(const lt_reader *r, lt_reader_info *i) {
     const lti_demux *m = &r->video;
     const AVStream *st = m->stream;
-    const AVRational fps = rate_of(r), sar = m->frame->sample_aspect_ratio;
+    const AVRational fps = rate_of(r), sar = r->sar;
     i->fps_num = fps.num;
     i->fps_den = fps.den;
     i->frames = st->nb_frames > 0 ? st->nb_frames : 0;

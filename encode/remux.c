@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
- * encode/remux.c - a fragmented MP4 becomes a classic one.
+ * encode/remux.c - a finished file is written anew: MP4 as a classic one, with new metadata.
  *
  * Fragments survive a kill, but some players and editors seek badly in them; a file that was
- * finished has its index in front instead. Nothing is encoded again. The old file stays until the
- * new one is complete, counted and on disk. The index gets a reserved room (moov_size) and not
+ * finished has its index in front instead. Metadata stands in the header of either kind, so what is
+ * known late can only be had by a copy. Nothing is encoded again. The old file stays until the new
+ * one is complete, counted and on disk. The index gets a reserved room (moov_size) and not
  * libavformat's +faststart: that copies all data a second time, and prints. */
 #include "encode/remux.h"
-#include "encode/codec.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <libavutil/opt.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
@@ -39,9 +38,10 @@ static int64_t index_room(const AVDictionary *meta, int64_t n_frame) {
 
 /* Pitfall: the parameters must be the fragmented file's (length-prefixed NAL units), not the
  * encoder's (start codes): the muxer converts the packets by what the extradata looks like. */
-static int open_output(const char *target, const AVStream *from, const AVStream *like,
-                       const AVDictionary *meta, int64_t n_frame, AVFormatContext **out) {
-    int rc = avformat_alloc_output_context2(out, NULL, "mp4", target);
+static int open_output(const char *target, const char *format, const AVStream *from,
+                       const AVStream *like, const AVDictionary *meta, int64_t n_frame,
+                       AVFormatContext **out) {
+    int rc = avformat_alloc_output_context2(out, NULL, format, target);
     if (rc < 0) return rc;
     AVFormatContext *oc = *out;
     AVStream *st = avformat_new_stream(oc, NULL);
@@ -57,8 +57,10 @@ static int open_output(const char *target, const AVStream *from, const AVStream 
     st->avg_frame_rate = like->avg_frame_rate;
     st->sample_aspect_ratio = like->sample_aspect_ratio;
     AVDictionary *opt = NULL;
-    av_dict_set(&opt, "movflags", "+use_metadata_tags", 0);
-    av_dict_set_int(&opt, "moov_size", index_room(meta, n_frame), 0);
+    if (strcmp(format, "mp4") == 0) {
+        av_dict_set(&opt, "movflags", "+use_metadata_tags", 0);
+        av_dict_set_int(&opt, "moov_size", index_room(meta, n_frame), 0);
+    }
     rc = avformat_write_header(oc, &opt);
     av_dict_free(&opt);
     return rc;
@@ -72,6 +74,7 @@ static int64_t copy_packets(AVFormatContext *ic, AVFormatContext *oc) {
     while (rc >= 0 && (rc = av_read_frame(ic, pkt)) >= 0) {
         av_packet_rescale_ts(pkt, ic->streams[0]->time_base, oc->streams[0]->time_base);
         if (pkt->pts == AV_NOPTS_VALUE) pkt->pts = pkt->dts; /* we never ask for B-frames */
+        if (pkt->dts == AV_NOPTS_VALUE) pkt->dts = pkt->pts;
         pkt->pos = -1;
         rc = av_interleaved_write_frame(oc, pkt); /* takes and clears pkt */
         n++;
@@ -81,12 +84,12 @@ static int64_t copy_packets(AVFormatContext *ic, AVFormatContext *oc) {
     return rc < 0 ? rc : n;
 }
 
-static int64_t remux(const char *source, const char *target, const AVStream *like,
-                     const AVDictionary *meta, int64_t n_frame) {
+static int64_t copy_file(const char *source, const char *target, const char *format,
+                         const AVStream *like, const AVDictionary *meta, int64_t n_frame) {
     AVFormatContext *ic = NULL, *oc = NULL;
-    int64_t rc = avformat_open_input(&ic, source, av_find_input_format("mp4"), NULL);
+    int64_t rc = avformat_open_input(&ic, source, av_find_input_format(format), NULL);
     if (rc >= 0 && ic->nb_streams != 1) rc = AVERROR_INVALIDDATA;
-    if (rc >= 0) rc = open_output(target, ic->streams[0], like, meta, n_frame, &oc);
+    if (rc >= 0) rc = open_output(target, format, ic->streams[0], like, meta, n_frame, &oc);
     if (rc >= 0) rc = copy_packets(ic, oc);
     if (oc && oc->pb) {
         avio_flush(oc->pb);
@@ -111,20 +114,17 @@ static int install(const char *part, const char *path) {
     return rc;
 }
 
-lt_status lti_remux_classic(const char *path, const AVStream *like, const AVDictionary *meta,
-                            int64_t n_frame, lt_error *err) {
+int lti_remux(const char *path, const char *format, const AVStream *like, const AVDictionary *meta,
+              int64_t n_frame) {
     const url source = file_url(path, ""), target = file_url(path, ".part");
     const char *part = target.s + strlen("file:");
-    char why[AV_ERROR_MAX_STRING_SIZE];
     lti_sigguard guard;
     lti_sigguard_begin(&guard);
-    int64_t rc = remux(source.s, target.s, like, meta, n_frame);
+    int64_t rc = copy_file(source.s, target.s, format, like, meta, n_frame);
     if (rc >= 0 && rc != n_frame)
         rc = AVERROR_INVALIDDATA; /* would lose frames: keep the original */
     if (rc >= 0) rc = install(part, path);
     if (rc < 0) unlink(part);
     lti_sigguard_end(&guard);
-    if (rc >= 0) return LT_OK;
-    return lti_fail(err, LT_EIO, "%s is complete but stays fragmented: %s", path,
-                    lti_av_text((int)rc, why));
+    return rc < 0 ? (int)rc : 0;
 }

@@ -17,6 +17,7 @@ static const struct sink_row {
 };
 
 #define MAX_SIDE 16384
+#define MAX_KEY 64
 
 static lt_status find_ops(const char *path, const lti_sink_ops **out, lt_error *err) {
     const char *base = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
@@ -131,6 +132,33 @@ lt_status lt_sink_write(lt_sink *s, const uint8_t *rgb, int32_t chunk_end, lt_er
     }
     s->failed = st;
     return st;
+}
+
+/* What every container can hold: Matroska writes capitals and no spaces. */
+static bool is_key(const char *key) {
+    size_t n = 0;
+    for (; key && key[n]; n++) {
+        const char c = key[n];
+        const bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+        if (n == MAX_KEY || !(letter || (c >= '0' && c <= '9') || c == '_' || c == '-'))
+            return false;
+    }
+    return n > 0;
+}
+
+lt_status lt_sink_set_meta(lt_sink *s, const char *key, const char *value, lt_error *err) {
+    if (!is_key(key) || !value)
+        return lti_fail(err, LT_EINVAL,
+                        "output %s: metadata needs a value and a key of 1 to %d letters, digits, "
+                        "_ and -",
+                        s->path, MAX_KEY);
+    if (!s->ops->set_meta)
+        return lti_fail(err, LT_EUNSUPPORTED,
+                        "output %s: a %s output has no place for metadata; use .mp4 or .mkv",
+                        s->path, s->ops->name);
+    if (s->failed != LT_OK)
+        return lti_fail(err, s->failed, "output %s: writing stopped at an earlier error", s->path);
+    return s->ops->set_meta(s, key, value, err);
 }
 
 lt_status lt_sink_close(lt_sink **sink, lt_error *err) {

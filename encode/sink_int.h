@@ -23,6 +23,8 @@ typedef struct lti_sink_ops {
     lt_status (*flush)(lt_sink *s, lt_error *err);                     /* NULL: nothing to flush */
     lt_status (*close)(lt_sink *s, bool ok, lt_error *err); /* frees s->priv, NULL-safe */
     const char *(*result)(lt_sink *s);                      /* NULL: "" */
+    /* metadata at any time before close; NULL: there is no place for it */
+    lt_status (*set_meta)(lt_sink *s, const char *key, const char *value, lt_error *err);
 } lti_sink_ops;
 
 struct lt_sink {

@@ -178,13 +178,26 @@ static void crop(const AVFrame *f, const AVPixFmtDescriptor *d, int x, int y,
         data[p] = f->data[p];
         if (!data[p] || (p > 0 && d->flags & AV_PIX_FMT_FLAG_PAL)) continue;
         const bool chroma = p == 1 || p == 2;
-        const int px = chroma ? x >> d->log2_chroma_w : x, py = chroma ? y >> d->log2_chroma_h : y;
+        /* in yuyv422 and the like a step of plane 0 is that from one chroma sample to the next */
+        const bool wide = chroma || d->comp[1].plane == p;
+        const int px = wide ? x >> d->log2_chroma_w : x, py = chroma ? y >> d->log2_chroma_h : y;
         data[p] += (ptrdiff_t)py * f->linesize[p] + (ptrdiff_t)px * step[p];
+    }
+}
+
+/* 16..235 -> 0..255 */
+static void stretch(uint8_t *v, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        const int x = v[i] < 16 ? 0 : v[i] > 235 ? 219 : v[i] - 16;
+        v[i] = (uint8_t)((x * 255 + 109) / 219);
     }
 }
 
 lt_status lti_torgb_run(lti_torgb *t, const AVFrame *f, lti_colour colour, uint8_t *rgb,
                         lt_error *err) {
+    /* libswscale reads 8-bit grey as a palette, always full */
+    const bool limited_grey = f->format == AV_PIX_FMT_GRAY8 && !colour.full_range;
+    if (limited_grey) colour.full_range = true;
     const AVPixFmtDescriptor *d = av_pix_fmt_desc_get(f->format);
     const uint8_t *data[4];
     int x, y, w, h;
@@ -200,8 +213,11 @@ lt_status lti_torgb_run(lti_torgb *t, const AVFrame *f, lti_colour colour, uint8
     uint8_t *dst[4] = {rgb, NULL, NULL, NULL};
     const int stride[4] = {(int)row, 0, 0, 0};
     const int rows = sws_scale(t->sws, data, f->linesize, 0, h, dst, stride);
-    if (rows == t->height) return LT_OK;
-    return lti_fail(err, LT_EUNSUPPORTED, "libswscale converted %d of %d rows", rows, t->height);
+    if (rows != t->height)
+        return lti_fail(err, LT_EUNSUPPORTED, "libswscale converted %d of %d rows", rows,
+                        t->height);
+    if (limited_grey) stretch(rgb, row * (size_t)t->height);
+    return LT_OK;
 }
 
 void lti_torgb_close(lti_torgb *t) {

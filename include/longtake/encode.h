@@ -59,6 +59,11 @@ LT_API lt_status lt_sink_write(lt_sink *s, const uint8_t *rgb, int32_t chunk_end
  * in err->msg is a remark, e.g. that there was no room to make the file a classic one. Without any
  * frame no file is left, and an older one is untouched. */
 LT_API lt_status lt_sink_close(lt_sink **s, lt_error *err);
+/* Metadata, also after frames were written, such as what was measured; replaces what the key had.
+ * key: 1 to 64 of A-Z a-z 0-9 _ -; of the value 4096 bytes are kept. What comes after the first
+ * frame is in the file only when close is done: it copies an .mkv for that, as it does any .mp4,
+ * and leaves a remark if it cannot. LT_EUNSUPPORTED: this kind of output has nowhere to put it. */
+LT_API lt_status lt_sink_set_meta(lt_sink *s, const char *key, const char *value, lt_error *err);
 /* One line for the user after a good close, e.g. "md5 3f2a..."; "" if there is nothing to say. */
 LT_API const char *lt_sink_result(const lt_sink *s); /* before close; md5 of the frames so far */
 
@@ -94,9 +99,10 @@ LT_API void lt_reader_params_init_sized(lt_reader_params *p, size_t size);
 #define lt_reader_params_init(p) lt_reader_params_init_sized((p), sizeof *(p))
 
 /* The first frame is decoded here, so that what the info says is what comes. PNG: libpng, 8192
- * pixels a side at most, transparency laid on black, gamma and profiles ignored. Video: libav's
- * demuxers for files (no playlists, no network), 8192x8192 pixels at most, the alpha of a video is
- * ignored. Rotation and non-square pixels are reported, not applied; nor are HDR curves.
+ * pixels a side at most, transparency laid on black, gamma and profiles ignored, of an animated one
+ * the first picture. Video: libav's demuxers for files (no playlists, no network), 8192x8192 pixels
+ * at most, the alpha of a video is ignored. Rotation and non-square pixels are reported, not
+ * applied; nor are HDR curves.
  * LT_EIO: cannot be read. LT_EFORMAT: no video in it, no frame, damaged, too large.
  * LT_EUNSUPPORTED: no decoder, or a colour model without RGB matrix. LT_EINVAL: bad parameters.
  * libav would print its own remarks: if its log level is still the default, it is set to quiet. */
@@ -128,6 +134,24 @@ typedef struct lt_reader_info {
 } lt_reader_info;
 LT_API void lt_reader_get_info(const lt_reader *r, lt_reader_info *info, size_t size);
 
+/* One frame as RGB, as the samples of the file, or both. */
+typedef struct lt_picture {
+    int32_t width, height;
+    const uint8_t *rgb; /* [height, width, 3], full-range sRGB values, rows without gaps; or NULL */
+    /* 8-bit Y'CbCr as stored, or y NULL. u and v [c_height, c_width], NULL for grey. A stride may
+     * be negative. */
+    const uint8_t *y, *u, *v;
+    ptrdiff_t y_stride, c_stride;
+    int32_t c_width, c_height; /* may change from frame to frame, with the pixel format */
+    int32_t full_range;        /* of y u v: 0..255 instead of 16..235 and 16..240 */
+} lt_picture;
+
+/* Like lt_reader_next, with the stored samples too: of more than 8 bits rounded to 8, of RGB data
+ * made by BT.709, limited range, 4:4:4. Only for a reader of the stored size (LT_EINVAL). The
+ * planes are the reader's, until its next call; pic->rgb is the caller's rgb, which may be NULL. */
+LT_API lt_status lt_reader_picture(lt_reader *r, uint8_t *rgb, lt_picture *pic, double *seconds,
+                                   lt_error *err);
+
 /* Metadata of the container, such as our own title, prompt, seed, model, settings. NULL: absent.
  * Case does not matter (Matroska writes capitals). Foreign text: any bytes, any length. Valid until
  * close. */
@@ -135,6 +159,11 @@ LT_API const char *lt_reader_meta(const lt_reader *r, const char *key);
 /* The i-th entry, from 0; returns 0 behind the last. */
 LT_API int32_t lt_reader_meta_at(const lt_reader *r, int32_t i, const char **key,
                                  const char **value);
+
+/* One picture as a PNG file, rgb [height, width, 3], at most 8192 pixels a side. Written as
+ * path.part and renamed: no half file. LT_EIO, also if path is no regular file. LT_EINVAL. */
+LT_API lt_status lt_png_write(const char *path, const uint8_t *rgb, int32_t width, int32_t height,
+                              lt_error *err);
 
 #ifdef __cplusplus
 }
