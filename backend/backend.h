@@ -27,7 +27,7 @@
 extern "C" {
 #endif
 
-#define LTI_BACKEND_ABI 2
+#define LTI_BACKEND_ABI 3
 
 typedef struct lti_dev lti_dev;
 typedef struct lti_packed lti_packed; /* a weight in the backend's own layout; immutable */
@@ -91,6 +91,8 @@ typedef struct lti_ops {
     void (*copy)(lti_dev *d, void *dst, const void *src, size_t bytes); /* device to device */
     void (*zero)(lti_dev *d, void *dst, size_t bytes);
     lt_status (*sync)(lti_dev *d, lt_error *err); /* wait; the sticky device error if any */
+    /* Bytes of the device that may still be taken, and all it has; SIZE_MAX: not known. */
+    void (*memory)(lti_dev *d, size_t *free, size_t *total);
     /* w any float dtype, host memory, maybe unaligned; b [out] or NULL. compute: F32 or BF16. */
     lti_packed *(*pack_linear)(lti_dev *d, const lti_tensor *w /*[out,in]*/, const lti_tensor *b,
                                lti_dtype compute, lt_error *err);
@@ -179,12 +181,16 @@ struct lti_dev {
     lti_ops ops; /* a resolved copy: no primitive is NULL */
     void *impl;
     int n_threads;
+    int index;       /* which card, of backends that have several */
+    bool host;       /* its memory is the host's: ops of ref could compute on it */
     bool measuring;  /* ops are muted, prepare_* are called */
     int64_t n_calls; /* ops issued */
     bool counting;   /* all ops are muted, always: its memory is only counted, not there */
+    int64_t n_fallback; /* ops that went a slower way because a library refused them */
+    char note[200];     /* the first such reason, or empty */
 };
 
-/* name: "ref", "cpu" or "auto" (the fastest that opens here). disable: comma list of ops taken from
+/* name: "ref", "cpu", "cuda", "cuda:N" for card N, or "auto" (the fastest that opens here). disable: comma list of ops taken from
  * ref instead, or NULL. n_threads 0: all cores. */
 lt_status lti_dev_open(const char *name, int n_threads, const char *disable, lti_dev **out,
                        lt_error *err);
@@ -194,6 +200,7 @@ const char *lti_backend_names(void);
 
 extern const lti_ops lti_ops_ref;
 extern const lti_ops lti_ops_cpu;
+extern const lti_ops lti_ops_cuda; /* only where LT_CUDA found nvcc */
 
 /* -- wrappers: shape checks + mute; the only way models call ops (backend/ops.c) -------------- */
 void lti_put(lti_dev *d, void *dst, const void *host, size_t bytes);

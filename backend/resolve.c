@@ -12,17 +12,27 @@
 
 enum { MAX_THREADS = 1024 };
 
-/* Fastest first: "auto" takes the first one. `host`: its tensors are in host memory. */
+/* Fastest first: "auto" takes the first one that opens. `host`: its tensors are in host memory;
+ * else there may be several cards, "cuda:1" is the second. */
 static const struct {
     const lti_ops *ops;
     bool host;
 } backends[] = {
+#ifdef LT_HAVE_CUDA
+    {&lti_ops_cuda, false},
+#endif
     {&lti_ops_cpu, true},
     {&lti_ops_ref, true},
 };
 enum { N_BACKENDS = (int)(sizeof backends / sizeof backends[0]) };
 
-const char *lti_backend_names(void) { return "ref, cpu"; }
+const char *lti_backend_names(void) {
+#ifdef LT_HAVE_CUDA
+    return "ref, cpu, cuda";
+#else
+    return "ref, cpu";
+#endif
+}
 
 /* Every op that `disable` knows; all must be in a resolved table. */
 /* clang-format off */
@@ -32,7 +42,7 @@ const char *lti_backend_names(void) { return "ref, cpu"; }
     X(time_unfold) X(lincomb) X(latent_to_map) X(randn) X(cast) X(to_rgb8) X(norm_rope)            \
     X(sum_rows) X(token_scores)
 #define CONTROL_NAMES(X)                                                                           \
-    X(open) X(close) X(alloc) X(free) X(put) X(get) X(copy) X(zero) X(sync) X(pack_linear)         \
+    X(open) X(close) X(alloc) X(free) X(put) X(get) X(copy) X(zero) X(sync) X(memory) X(pack_linear)\
     X(pack_conv) X(pack_free)
 /* clang-format on */
 
@@ -98,34 +108,59 @@ static void complete(lti_ops *ops) {
 #undef HAVE
 }
 
-lt_status lti_dev_open(const char *name, int n_threads, const char *disable, lti_dev **out,
-                       lt_error *err) {
-    *out = NULL;
-    if (!name || !*name || strcmp(name, "auto") == 0) name = backends[0].ops->name;
+/* The backend of a name, and the card behind its colon; -1: there is none. */
+static int find_backend(const char *name, int *index) {
+    const char *colon = strchr(name, ':');
+    const size_t len = colon ? (size_t)(colon - name) : strlen(name);
+    *index = 0;
     int b = 0;
-    while (b < N_BACKENDS && strcmp(backends[b].ops->name, name) != 0) b++;
-    if (b == N_BACKENDS)
-        return lti_fail(err, LT_EINVAL, "backend: no \"%.64s\" in this build; there are auto, %s",
-                        name, lti_backend_names());
-    if (n_threads < 0 || n_threads > MAX_THREADS)
-        return lti_fail(err, LT_EINVAL, "threads: found %d, expected 0 (all cores) to %d",
-                        n_threads, MAX_THREADS);
+    while (b < N_BACKENDS && !is_name(name, len, backends[b].ops->name)) b++;
+    if (b == N_BACKENDS || !colon) return b == N_BACKENDS ? -1 : b;
+    if (backends[b].host || colon[1] < '0' || colon[1] > '9' || colon[2]) return -1;
+    *index = colon[1] - '0';
+    return b;
+}
+
+static lt_status open_backend(int b, int index, int n_threads, const char *disable, lti_dev **out,
+                              lt_error *err) {
     lti_dev *d = calloc(1, sizeof *d);
     if (!d) return lti_oom(err, sizeof *d);
     d->ops = *backends[b].ops;
     d->n_threads = n_threads ? n_threads : lti_cpu_count();
+    d->index = index;
+    d->host = backends[b].host;
     LT_ASSERT(d->ops.abi == LTI_BACKEND_ABI);
     lt_status st = disable_ops(&d->ops, disable, backends[b].host, err);
     if (st == LT_OK) {
         complete(&d->ops);
         st = d->ops.open(d, err);
     }
-    if (st < 0) {
-        free(d);
-        return st;
+    if (st < 0) free(d);
+    else *out = d;
+    return st;
+}
+
+lt_status lti_dev_open(const char *name, int n_threads, const char *disable, lti_dev **out,
+                       lt_error *err) {
+    *out = NULL;
+    if (n_threads < 0 || n_threads > MAX_THREADS)
+        return lti_fail(err, LT_EINVAL, "threads: found %d, expected 0 (all cores) to %d",
+                        n_threads, MAX_THREADS);
+    int index = 0, b = 0;
+    if (!name || !*name || strcmp(name, "auto") == 0) {
+        /* a card that is not there, or ops to be taken from ref, are no errors here */
+        for (; !backends[b].host; b++)
+            if (open_backend(b, 0, n_threads, disable, out, NULL) == LT_OK) return LT_OK;
+    } else if ((b = find_backend(name, &index)) < 0) {
+        if (strncmp(name, "cuda", 4) == 0 && !strstr(lti_backend_names(), "cuda"))
+            return lti_fail(err, LT_EUNSUPPORTED,
+                            "backend: cuda is not in this build, which has %s; build it again "
+                            "where nvcc is found",
+                            lti_backend_names());
+        return lti_fail(err, LT_EINVAL, "backend: no \"%.64s\" in this build; there are auto, %s",
+                        name, lti_backend_names());
     }
-    *out = d;
-    return LT_OK;
+    return open_backend(b, index, n_threads, disable, out, err);
 }
 
 void lti_dev_close(lti_dev **d) {

@@ -2,10 +2,10 @@
  * cache/kv.c - anchors and the window ring of one stream: memory, storing, reading.
  *
  * The first `sink` frames are the anchors. The frames after them get window indices 0, 1, .. and
- * live in ring slot index % ring. The ring holds window + in_flight - chunk frames, the most that is ever
- * visible (deep: window + chunk, what can be there before it compresses; realign with compat: sink
- * more). What is visible and where it stands is position.c; ema and deep change what is stored when
- * it leaves: evict.c.
+ * live in ring slot index % ring. The ring holds window + in_flight - chunk frames, the most that is
+ * ever visible (deep: window + chunk, what can be there before it compresses; realign with compat:
+ * sink more). What is visible and where it stands is position.c; ema and deep change what is stored
+ * when it leaves: evict.c.
  *
  * Pitfalls. Storing overwrites the oldest chunk layer by layer while a pass runs: a layer must read
  * its spans before it stores, and a pass abandoned between the two leaves a kv that only reset can
@@ -45,7 +45,7 @@ static bool measure(lti_kv *kv) {
     unsigned __int128 rope =
         (unsigned __int128)kv->tok * (unsigned)c->head_dim * sizeof(float) * (unsigned)tables +
         3 * LTI_ALIGN;
-    /* a quarter of the address space: evict.c takes at most as much again, twice over */
+    /* an eighth of the address space: evict.c takes at most as much again, twice over */
     if (all + rope > SIZE_MAX / 8) return false;
     kv->anchor_bytes = (size_t)anchor;
     kv->ring_bytes = (size_t)ring;

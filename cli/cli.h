@@ -54,6 +54,7 @@ typedef enum cli_opt {
     OPT_NO_REGISTERS,
     OPT_THREADS,
     OPT_BACKEND,
+    OPT_DEVICE,
     OPT_DTYPE,
     OPT_MAX_RAM,
     OPT_MAX_VRAM,
@@ -64,14 +65,33 @@ typedef enum cli_opt {
     OPT_INIT_MODE,
     OPT_EXTEND,
     OPT_ONLY_NEW,
+    OPT_DRIFT,
+    OPT_ON_DRIFT,
+    OPT_DRIFT_THRESHOLD,
     OPT_DRY_RUN,
     OPT_FULL,
+    OPT_GPU,
+    OPT_LAYERS,
+    OPT_DIM,
     OPT_CHUNKS,
     OPT_IN,
     OPT_OUT,
     OPT_CONVERT_OUT,
     OPT_CONVERT_DTYPE,
     OPT_PART,
+    OPT_REF,
+    OPT_SHORTEST,
+    OPT_ONLY,
+    OPT_FRAMES_PER_CHUNK,
+    OPT_FIRST_CHUNK,
+    OPT_PLOT,
+    OPT_CONTACT,
+    OPT_TILES,
+    OPT_BASELINE,
+    OPT_TOLERANCE,
+    OPT_WRITE_BASELINE,
+    OPT_ACCEPT_CUT,
+    OPT_DECODER_THREADS,
     OPT_JSON,
     OPT_VERBOSE,
     OPT_QUIET,
@@ -87,7 +107,7 @@ typedef struct cli_value {
     int n;
 } cli_value;
 
-enum { CLI_MAX_LORA = 32 };
+enum { CLI_MAX_LORA = 32, CLI_MAX_ARGS = 64 };
 
 typedef struct cli cli;
 typedef struct cli_command {
@@ -117,7 +137,7 @@ static inline bool cli_interrupted(cli_signals *s) { return atomic_load(&s->coun
 struct cli {
     const cli_command *command;
     cli_value opt[OPT_COUNT];
-    const char *arg[4]; /* arguments that are not options */
+    const char *arg[CLI_MAX_ARGS]; /* arguments that are not options */
     int n_arg;
     lt_lora lora[CLI_MAX_LORA]; /* of every --lora, in order; paths are never freed */
     int n_lora;
@@ -126,7 +146,7 @@ struct cli {
     cli_signals signals;
 };
 
-extern const cli_command cli_generate, cli_info, cli_eval, cli_bench, cli_convert;
+extern const cli_command cli_generate, cli_info, cli_eval, cli_bench, cli_convert, cli_metrics;
 
 static inline bool cli_given(const cli *c, cli_opt o) { return c->opt[o].text != NULL; }
 
@@ -144,6 +164,9 @@ int cli_fail(const cli *c, lt_status st, bool running, const char *msg);
 void cli_warn(const cli *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void cli_event(cJSON *event);           /* one JSON line on stderr; frees event */
 void cli_print_json(FILE *f, cJSON *o); /* one line */
+/* Valid UTF-8, if one_line without control characters: what the user gave may hold anything. Freed
+ * with free; NULL without memory. */
+char *cli_clean_text(const char *text, bool one_line);
 void cli_print_table(FILE *f, const cJSON *o, int indent);      /* the same for people */
 void cli_add_text(cJSON *o, const char *key, const char *text); /* made valid UTF-8 */
 void cli_add_u64(cJSON *o, const char *key, uint64_t v);        /* exact, not a double */
@@ -162,6 +185,8 @@ const char *cli_model_dir(const cli *c, char *buf, size_t size);
 /* Engine parameters of the options; dir holds the folder's name as long as *p lives. The same
  * result as below. */
 int cli_engine_params(const cli *c, char *dir, size_t size, lt_engine_params *p);
+/* Of these only what needs no model: backend, threads, dtype, limits. */
+int cli_device_params(const cli *c, lt_engine_params *p);
 /* Opens the engine of the options with these lt_part bits (0: all); returns -1, or an exit code
  * after printing the error. */
 int cli_open_engine(const cli *c, int parts, lt_engine **engine);
@@ -176,6 +201,8 @@ const char *cli_switch_name(int how);
 /* describe.c: the object of lt_info_json for people; verbose lists every tensor of a file. */
 void cli_print_info(const cJSON *o, bool verbose);
 
+void cli_metrics_help(void); /* metrics_report.c: the list of metrics, below the options */
+
 /* ---- progress.c --------------------------------------------------------------------------------
  */
 
@@ -187,12 +214,14 @@ typedef struct cli_progress {
     int64_t frames, done; /* frames 0: endless */
     int64_t chunk;
     int step, n_step;
+    double drift; /* score, NaN: none */
 } cli_progress;
 
 void cli_progress_start(cli_progress *p, const cli *c, int64_t frames, double fps, bool silent);
 void cli_progress_show(cli_progress *p); /* nothing is drawn before: the start line comes first */
 void cli_progress_step(cli_progress *p, const lt_progress *at); /* any thread */
 void cli_progress_frame(cli_progress *p, int64_t done);
+void cli_progress_drift(cli_progress *p, double score);
 void cli_progress_end(cli_progress *p); /* the bar is wiped */
 
 #endif

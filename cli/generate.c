@@ -4,6 +4,7 @@
  * Order: everything that can be wrong is found before the first frame (exit 2), the output file is
  * opened last. After that a failure is exit 1, and what is already written stays playable. */
 #include "cli/cli.h"
+#include "cli/drift.h"
 #include "cli/script.h"
 #include "cli/start.h"
 #include "longtake/encode.h"
@@ -33,6 +34,7 @@ typedef struct job {
     lt_stream *stream;
     lt_sink *sink;
     cli_progress progress;
+    cli_drift drift;
     double first, started; /* seconds since the process began: first frame, generation */
     char result[128];      /* the sink's own line, e.g. the digest */
 } job;
@@ -185,14 +187,22 @@ static void settings_line(const job *j, char *buf, size_t size) {
 
 static int open_sink(job *j) {
     cli *c = j->c;
-    char seed[24], settings[512], maker[64];
+    char seed[24], settings[512], maker[64], per_chunk[24], in_first[24];
     snprintf(seed, sizeof seed, "%llu", (unsigned long long)j->seed);
     snprintf(maker, sizeof maker, "longtake %s", lt_version());
     settings_line(j, settings, sizeof settings);
     const char *title = j->scenes ? j->script.scene[0].text : j->prompt;
-    const lt_sink_meta meta[] = {{"title", title},       {"prompt", j->prompt},
-                                 {"seed", seed},         {"model", j->model.name},
-                                 {"settings", settings}, {"comment", maker}};
+    const int chunk = 4 * j->info.chunk, old = (int)j->start.n_old;
+    snprintf(per_chunk, sizeof per_chunk, "%d", chunk);
+    snprintf(in_first, sizeof in_first, "%d", old ? old : chunk - 3);
+    const lt_sink_meta meta[] = {{"title", title},
+                                 {"prompt", j->prompt},
+                                 {"seed", seed},
+                                 {"model", j->model.name},
+                                 {"settings", settings},
+                                 {"comment", maker},
+                                 {"chunk_frames", per_chunk}, /* for longtake metrics */
+                                 {"first_chunk_frames", in_first}};
     lt_sink_params p;
     lt_sink_params_init(&p);
     p.path = j->out;
@@ -202,7 +212,8 @@ static int open_sink(job *j) {
     p.codec = c->opt[OPT_CODEC].text;
     p.crf = cli_given(c, OPT_CRF) ? (int32_t)c->opt[OPT_CRF].i : -1;
     p.meta = meta;
-    p.n_meta = sizeof meta / sizeof *meta;
+    p.n_meta =
+        (int32_t)(sizeof meta / sizeof *meta) - (j->start.video ? 2 : 0); /* not its chunks */
     lt_error err = {0};
     const lt_status st = lt_sink_open(&p, &j->sink, &err);
     return st == LT_OK ? -1 : cli_fail(c, st, false, err.msg);
@@ -240,6 +251,8 @@ static cJSON *plan_json(const job *j) {
         cli_add_text(o, j->start.video ? "extend" : "init_img", j->start.path);
         cJSON_AddNumberToObject(o, "pictures_seen", (double)j->start.n);
         cJSON_AddNumberToObject(o, "old_frames", (double)j->start.n_old);
+        cJSON_AddStringToObject(o, "init_mode",
+                                i->init_mode == LT_INIT_CLAMP ? "clamp" : "prefill");
     }
     cJSON_AddNumberToObject(o, "fps", j->fps);
     cJSON_AddNumberToObject(o, "width", i->width);
@@ -286,6 +299,7 @@ static void print_result(job *j, bool interrupted) {
     cJSON_AddNumberToObject(o, "text_seconds", j->info.text_seconds);
     cJSON_AddNumberToObject(o, "dit_seconds", j->info.dit_seconds);
     cJSON_AddNumberToObject(o, "vae_seconds", j->info.vae_seconds);
+    cli_drift_add(&j->drift, o);
     if (strncmp(j->result, "md5 ", 4) == 0) cJSON_AddStringToObject(o, "md5", j->result + 4);
     cli_print_json(strcmp(j->out, "-") == 0 ? stderr : stdout, o); /* stdout holds the video */
     cJSON_Delete(o);
@@ -303,6 +317,9 @@ static void print_summary(const job *j, bool interrupted) {
             j->out, interrupted ? "interrupted, finished with " : "", (long long)n,
             j->start.video ? " new" : "", (double)n / j->fps, j->fps, j->info.width, j->info.height,
             (unsigned long long)j->seed, wall, rate, rate / j->fps, j->first);
+    char line[160];
+    cli_drift_line(&j->drift, line, sizeof line);
+    if (*line) fprintf(stderr, "%s: drift: %s\n", j->out, line);
 }
 
 static void print_details(const job *j) {
@@ -341,16 +358,30 @@ static lt_status pump(job *j, lt_error *err) {
     lt_status st;
     while ((st = lt_stream_next(j->stream, &f)) == LT_OK) {
         if (j->done == 0) j->first = cli_now() - j->c->t0;
-        const lt_status wrote = lt_sink_write(j->sink, f.rgb, f.chunk_end, err);
+        lt_status wrote = lt_sink_write(j->sink, f.rgb, f.chunk_end, err);
+        if (wrote == LT_OK) wrote = cli_drift_frame(j->c, &j->drift, j->stream, &f, j->fps, err);
         lt_frame_release(&f);
-        if (wrote != LT_OK) return wrote;
+        if (wrote < 0) return wrote;
+        cli_progress_drift(&j->progress, j->drift.now.score);
         cli_progress_frame(&j->progress, ++j->done);
+        if (wrote == LT_END) return wrote;
     }
     if (st < 0) {
         err->code = st;
         snprintf(err->msg, sizeof err->msg, "%s", lt_stream_error(j->stream));
     }
     return st;
+}
+
+/* What was measured, into the file. A kind of file that has nowhere to put it is no error. */
+static void keep_metrics(job *j) {
+    char line[160];
+    if (!j->drift.m || lt_metrics_frames(j->drift.m) == 0) return;
+    char *text = cli_drift_summary(&j->drift);
+    cli_drift_line(&j->drift, line, sizeof line);
+    if (*line) lt_sink_set_meta(j->sink, "drift", line, NULL);
+    if (text) lt_sink_set_meta(j->sink, "metrics", text, NULL);
+    free(text);
 }
 
 static void add_kept(const job *j, lt_error *err) {
@@ -371,6 +402,7 @@ static int produce(job *j) {
     lt_stream_get_info(j->stream, &j->info, sizeof j->info);
     snprintf(j->result, sizeof j->result, "%s",
              j->copied + j->done > 0 ? lt_sink_result(j->sink) : "");
+    keep_metrics(j);
     const lt_status closed = lt_sink_close(&j->sink, &closing);
     const bool stopped = st == LT_ECANCELLED && cli_interrupted(&c->signals);
     if (st < 0 && !stopped) {
@@ -409,10 +441,12 @@ static int run_job(job *j) {
     if (code < 0) code = cli_open_engine(c, cli_start_parts(c, &j->start), &j->engine);
     if (code >= 0) return code;
     lt_engine_model(j->engine, &j->model, sizeof j->model);
+    cli_start_mode(c, &j->start, &j->model);
     if ((code = plan_length(j)) >= 0) return code;
     const bool dry = cli_given(c, OPT_DRY_RUN);
     cli_progress_start(&j->progress, c, j->frames, j->fps, dry);
     code = open_stream(j);
+    if (code < 0) code = cli_drift_open(c, &j->drift, &j->info, j->fps);
     if (code < 0) code = open_sink(j);
     if (code >= 0) return code;
     if (dry) return dry_run(j);
@@ -430,6 +464,7 @@ static int run_generate(cli *c) {
     cli_signals_watch(&c->signals, NULL);
     lt_stream_close(&j.stream);
     lt_sink_close(&j.sink, NULL);
+    cli_drift_close(&j.drift);
     lt_engine_close(&j.engine);
     free(j.prompt);
     free(j.scenes);

@@ -7,8 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
-static const cli_command *const commands[] = {&cli_generate, &cli_info, &cli_eval, &cli_bench,
-                                              &cli_convert};
+static const cli_command *const commands[] = {&cli_generate, &cli_info,  &cli_metrics,
+                                              &cli_eval,     &cli_bench, &cli_convert};
 #define N_COMMAND (sizeof commands / sizeof *commands)
 
 static int print_usage(void) {
@@ -53,15 +53,16 @@ int main(int argc, char **argv) {
     static cli c; /* the signal thread outlives main's frame */
     c.t0 = cli_now();
     if (argc < 2)
-        return cli_usage_error(
-            &c, "no command; use generate, info, eval, bench or convert, or see longtake --help");
+        return cli_usage_error(&c, "no command; use generate, info, metrics, eval, bench or "
+                                   "convert, or see longtake --help");
     const int code = global_option(argv[1], argc > 2 ? find_command(argv[2]) : NULL);
     if (code >= 0) return code;
     c.command = find_command(argv[1]);
     if (!c.command)
-        return cli_usage_error(
-            &c, "%s: unknown command; the commands are generate, info, eval, bench and convert",
-            argv[1]);
+        return cli_usage_error(&c,
+                               "%s: unknown command; the commands are generate, info, metrics, "
+                               "eval, bench and convert",
+                               argv[1]);
     const int stop = cli_parse(&c, argc - 1, argv + 1);
     return stop >= 0 ? stop : c.command->run(&c);
 }

@@ -64,10 +64,33 @@ int cli_find_preset(cli *c) {
                            name);
 }
 
-int cli_engine_params(const cli *c, char *dir, size_t size, lt_engine_params *p) {
-    static const char *const backend[] = {"auto", "ref", "cpu"};
+/* --backend and --device as one name; NULL after an error. */
+static const char *backend_name(const cli *c) {
+    static const char *const name[] = {"auto", "ref", "cpu", "cuda"};
+    static const char *const card[] = {"cuda:0", "cuda:1", "cuda:2", "cuda:3", "cuda:4",
+                                       "cuda:5", "cuda:6", "cuda:7", "cuda:8", "cuda:9"};
+    const char *backend = name[c->opt[OPT_BACKEND].i];
+    if (!cli_given(c, OPT_DEVICE)) return backend;
+    if (strcmp(backend, "ref") != 0 && strcmp(backend, "cpu") != 0)
+        return card[c->opt[OPT_DEVICE].i];
+    cli_usage_error(c, "--device with --backend %s: it has no cards to choose from", backend);
+    return NULL;
+}
+
+int cli_device_params(const cli *c, lt_engine_params *p) {
     static const int dtype[] = {LT_DTYPE_F32, LT_DTYPE_BF16};
     lt_engine_params_init(p);
+    p->backend = backend_name(c);
+    p->dtype = cli_given(c, OPT_DTYPE) ? dtype[c->opt[OPT_DTYPE].i] : LT_DTYPE_AUTO;
+    p->threads = (int32_t)c->opt[OPT_THREADS].i;
+    p->max_ram_gib = c->opt[OPT_MAX_RAM].num;
+    p->max_vram_gib = c->opt[OPT_MAX_VRAM].num;
+    return p->backend ? -1 : EXIT_USAGE;
+}
+
+int cli_engine_params(const cli *c, char *dir, size_t size, lt_engine_params *p) {
+    const int code = cli_device_params(c, p);
+    if (code >= 0) return code;
     p->model_dir = cli_model_dir(c, dir, size);
     p->dit_path = c->opt[OPT_DIFFUSION_MODEL].text;
     p->text_path = c->opt[OPT_T5XXL].text;
@@ -76,10 +99,6 @@ int cli_engine_params(const cli *c, char *dir, size_t size, lt_engine_params *p)
     p->text_cache_dir = c->opt[OPT_TEXT_CACHE].text;
     p->keep_text = cli_given(c, OPT_KEEP_TEXT);
     p->tae_path = c->opt[OPT_TAE].text;
-    p->backend = backend[c->opt[OPT_BACKEND].i];
-    p->dtype = cli_given(c, OPT_DTYPE) ? dtype[c->opt[OPT_DTYPE].i] : LT_DTYPE_AUTO;
-    p->threads = (int32_t)c->opt[OPT_THREADS].i;
-    p->max_ram_gib = c->opt[OPT_MAX_RAM].num;
     p->loras = c->lora;
     p->n_lora = c->n_lora;
     p->checkpoint_key = c->opt[OPT_CHECKPOINT_KEY].text;

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * cli/options.c - the options of every command: one table makes the parser, the checks and --help.
  *
- * To add an option: a name in cli_opt (cli.h) and a row here. What this version knows of but does
- * not do is in the table too, and refused: an option must never be ignored. */
+ * To add an option: a name in cli_opt (cli.h) and a row here. An option must never be ignored. */
 #include "cli/cli.h"
 #include <errno.h>
 #include <getopt.h>
@@ -12,9 +11,9 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { GEN = 1, EVAL = 2, INFO = 4, BENCH = 8, CONVERT = 16, ALL = 31 };
+enum { GEN = 1, EVAL = 2, INFO = 4, BENCH = 8, CONVERT = 16, METRICS = 32, ALL = 63 };
 
-typedef enum kind { FLAG, TEXT, INT, NUM, CHOICE, LIST, DURATION, SEED, LORAS, LATER } kind;
+typedef enum kind { FLAG, TEXT, INT, NUM, CHOICE, LIST, DURATION, SEED, LORAS } kind;
 
 typedef struct row {
     const char *name;
@@ -24,10 +23,9 @@ typedef struct row {
     const char *arg;  /* as shown; for CHOICE the words, a|b|c */
     double min, max;  /* INT, NUM, LIST */
     const char *dflt; /* as shown; NULL: none */
-    const char *help; /* for CHOICE: ends with "; not in this version: x|y" if there are such */
+    const char *help;
 } row;
 
-#define LATER_MARK "; not in this version: "
 #define SIDE 8192
 #define MODELS "the model's"
 
@@ -40,8 +38,8 @@ static const row table[OPT_COUNT] = {
                            0, 0, MODELS, "what becomes of the memory when the prompt changes"},
     [OPT_PROMPT_FADE] = {"prompt-fade", 0, INT, GEN, "N", 1, 1000, MODELS,
                          "chunks of a lerp from prompt to prompt"},
-    [OPT_MODEL] = {"model", 'm', TEXT, ALL & ~CONVERT, "DIR", 0, 0, "the model in the box",
-                   "model folder"},
+    [OPT_MODEL] = {"model", 'm', TEXT, ALL & ~(CONVERT | METRICS), "DIR", 0, 0,
+                   "the model in the box", "model folder"},
     [OPT_PRESET] = {"preset", 0, TEXT, GEN | EVAL | BENCH, "NAME", 0, 0, NULL,
                     "settings of a published system, see longtake info --presets; or a .json file"},
     [OPT_PRESETS] = {"presets", 0, FLAG, INFO, NULL, 0, 0, NULL, "list the presets"},
@@ -95,19 +93,21 @@ static const row table[OPT_COUNT] = {
                           "ignore the model's sink registers and logits"},
     [OPT_THREADS] = {"threads", 't', INT, GEN | EVAL | BENCH, "N", 0, 1024, "0, all cores",
                      "CPU threads"},
-    [OPT_BACKEND] = {"backend", 0, CHOICE, GEN | EVAL | BENCH, "auto|ref|cpu", 0, 0, "auto",
-                     "where to compute" LATER_MARK "cuda"},
+    [OPT_BACKEND] = {"backend", 0, CHOICE, GEN | EVAL | BENCH, "auto|ref|cpu|cuda", 0, 0, "auto",
+                     "where to compute; auto: a graphics card, if this build and machine have "
+                     "one, else the CPU"},
+    [OPT_DEVICE] = {"device", 0, INT, GEN | EVAL | BENCH, "N", 0, 9, "0", "which graphics card"},
     [OPT_DTYPE] = {"dtype", 0, CHOICE, GEN | EVAL | BENCH, "f32|bf16", 0, 0, "the backend's",
                    "compute type"},
     [OPT_MAX_RAM] =
         {"max-ram", 0, NUM, GEN | EVAL | BENCH, "GIB", 0, 1048576, "0, what the machine has",
          "most memory for weights, cache and VAE; more is refused with the numbers, see "
          "generate --dry-run"},
-    [OPT_MAX_VRAM] = {"max-vram", 0, LATER, GEN | EVAL | BENCH, "GIB", 0, 0, NULL,
-                      "the limit of a graphics card's memory, which comes with the CUDA backend,"},
+    [OPT_MAX_VRAM] = {"max-vram", 0, NUM, GEN | EVAL | BENCH, "GIB", 0, 1048576,
+                      "0, what is free there", "the same of a graphics card's memory"},
     [OPT_INIT_IMG] = {"init-img", 'i', TEXT, GEN, "PNG", 0, 0, NULL,
                       "picture to start from; its middle is scaled to the size of the video"},
-    [OPT_INIT_MODE] = {"init-mode", 0, CHOICE, GEN, "hold|clamp", 0, 0, "hold",
+    [OPT_INIT_MODE] = {"init-mode", 0, CHOICE, GEN, "hold|clamp", 0, 0, "the model's, else hold",
                        "with -i: hold, the picture is the past as if it had stood still; clamp, it "
                        "is the first frame of the first chunk, for models trained so"},
     [OPT_EXTEND] = {"extend", 0, TEXT, GEN, "VIDEO", 0, 0, NULL,
@@ -119,11 +119,25 @@ static const row table[OPT_COUNT] = {
                     ".mp4 .mkv .y4m .rgb %06d.png, - (y4m), md5, null"},
     [OPT_CODEC] = {"codec", 0, TEXT, GEN, "NAME", 0, 0, "libx264", "libavcodec encoder"},
     [OPT_CRF] = {"crf", 0, INT, GEN, "N", 0, 51, "18", "0 best to 51 worst picture"},
+    [OPT_DRIFT] = {"drift", 0, FLAG, GEN, NULL, 0, 0, NULL,
+                   "measure on the way: drift in the progress line, in the result and in the "
+                   "file's metadata; see longtake metrics"},
+    [OPT_ON_DRIFT] = {"on-drift", 0, CHOICE, GEN, "warn|stop|reanchor", 0, 0, "warn",
+                      "with a score above the threshold: say so; finish the file; or go on from "
+                      "the first frames, as if they had just been made"},
+    [OPT_DRIFT_THRESHOLD] = {"drift-threshold", 0, NUM, GEN, "F", 0.01, 100, "1",
+                             "1 is plain to see"},
     [OPT_DRY_RUN] = {"dry-run", 0, FLAG, GEN, NULL, 0, 0, NULL,
                      "check everything, print the plan, make nothing"},
     [OPT_FULL] = {"full", 0, FLAG, BENCH, NULL, 0, 0, NULL,
                   "part by part: load, text, DiT passes of one chunk, VAE, memory"},
-    [OPT_CHUNKS] = {"chunks", 0, INT, BENCH, "N", 1, 100, "1", "chunks to run"},
+    [OPT_GPU] = {"gpu", 0, FLAG, BENCH, NULL, 0, 0, NULL,
+                 "a random model of Wan 2.1 1.3B's shape, made in memory: passes, decoders, whole "
+                 "streams; any backend"},
+    [OPT_LAYERS] = {"layers", 0, INT, BENCH, "N", 1, 200, "30", "with --gpu: its depth"},
+    [OPT_DIM] = {"dim", 0, INT, BENCH, "N", 128, 8192, "1536",
+                 "with --gpu: its width, a multiple of 128; the other parts in proportion"},
+    [OPT_CHUNKS] = {"chunks", 0, INT, BENCH, "N", 1, 500, "1, with --gpu 40", "chunks to run"},
     [OPT_IN] = {"in", 0, TEXT, EVAL, "FILE", 0, 0, NULL, "input tensors, .safetensors"},
     [OPT_OUT] = {"out", 0, TEXT, EVAL, "FILE", 0, 0, NULL, "output tensors, .safetensors"},
     [OPT_CONVERT_OUT] = {"output", 'o', TEXT, CONVERT, "FILE", 0, 0, NULL,
@@ -132,6 +146,31 @@ static const row table[OPT_COUNT] = {
                            "type of the weights; f8: E4M3 with a scale, only inside the blocks"},
     [OPT_PART] = {"part", 0, CHOICE, CONVERT, "dit|text|vae|tae", 0, 0, "told by the names",
                   "what the file is"},
+    [OPT_REF] =
+        {"ref", 0, TEXT, METRICS, "VIDEO", 0, 0, NULL,
+         "compare with this video too: psnr, ssim, ms_ssim; sizes must be equal, frame rates "
+         "equal or multiples"},
+    [OPT_SHORTEST] = {"shortest", 0, FLAG, METRICS, NULL, 0, 0, NULL,
+                      "with --ref: as far as the shorter video goes"},
+    [OPT_ONLY] = {"only", 0, TEXT, METRICS, "A,B,..", 0, 0, "all", "these metrics"},
+    [OPT_FRAMES_PER_CHUNK] = {"chunk", 0, INT, METRICS, "N", 1, 100000, "the file's metadata",
+                              "frames of the video per chunk, for boundary and hist_*"},
+    [OPT_FIRST_CHUNK] = {"first-chunk", 0, INT, METRICS, "N", 1, 100000, "as the others",
+                         "with --chunk: frames of the first one"},
+    [OPT_PLOT] = {"plot", 0, TEXT, METRICS, "PNG", 0, 0, NULL, "draw the metrics over time"},
+    [OPT_CONTACT] = {"contact", 0, TEXT, METRICS, "PNG", 0, 0, NULL,
+                     "contact sheet: evenly spaced frames with their times"},
+    [OPT_TILES] = {"tiles", 0, INT, METRICS, "N", 1, 100, "12", "frames on the contact sheet"},
+    [OPT_BASELINE] = {"baseline", 0, TEXT, METRICS, "JSON", 0, 0, NULL,
+                      "compare with an earlier run; what left its band is a line, and exit 1"},
+    [OPT_TOLERANCE] = {"tolerance", 0, TEXT, METRICS, "JSON", 0, 0, "see below",
+                       "other bands for --baseline"},
+    [OPT_WRITE_BASELINE] = {"write-baseline", 0, TEXT, METRICS, "JSON", 0, 0, NULL,
+                            "write the file that --baseline reads"},
+    [OPT_ACCEPT_CUT] = {"accept-cut", 0, FLAG, METRICS, NULL, 0, 0, NULL,
+                        "measure a file whose end is missing as far as it goes"},
+    [OPT_DECODER_THREADS] = {"threads", 't', INT, METRICS, "N", 1, 64, "1",
+                             "decoder threads, beside one that reads and one that computes"},
     [OPT_JSON] = {"json", 0, FLAG, ALL, NULL, 0, 0, NULL,
                   "result as JSON on stdout, progress and errors as JSON lines on stderr"},
     [OPT_VERBOSE] = {"verbose", 'v', FLAG, ALL, NULL, 0, 0, NULL, "say more on stderr"},
@@ -144,6 +183,7 @@ static int command_bit(const cli_command *cmd) {
            : cmd == &cli_eval    ? EVAL
            : cmd == &cli_bench   ? BENCH
            : cmd == &cli_convert ? CONVERT
+           : cmd == &cli_metrics ? METRICS
                                  : INFO;
 }
 
@@ -191,17 +231,10 @@ static void help_row(const row *r) {
 
 void cli_help(const cli_command *cmd) {
     printf("usage: longtake %s %s\n\n%s\n\n", cmd->name, cmd->usage, cmd->summary);
-    bool later = false;
-    for (int i = 0; i < OPT_COUNT; i++) {
-        if (!(table[i].commands & command_bit(cmd))) continue;
-        if (table[i].kind != LATER) help_row(&table[i]);
-        later = later || table[i].kind == LATER;
-    }
-    if (later) printf("\nnot in this version:");
     for (int i = 0; i < OPT_COUNT; i++)
-        if (table[i].kind == LATER && table[i].commands & command_bit(cmd))
-            printf(" --%s", table[i].name);
-    printf("%s%s", later ? "\n" : "", cmd->notes);
+        if (table[i].commands & command_bit(cmd)) help_row(&table[i]);
+    fputs(cmd->notes, stdout);
+    if (cmd == &cli_metrics) cli_metrics_help();
 }
 
 /* ---- values ------------------------------------------------------------------------------------
@@ -269,10 +302,6 @@ static int find_word(const char *words, const char *word) {
 }
 
 static int parse_choice(const cli *c, const char *s, const row *r, cli_value *v) {
-    const char *later = strstr(r->help, LATER_MARK);
-    if (later && find_word(later + strlen(LATER_MARK), s) >= 0)
-        return cli_usage_error(c, "--%s %s: not in this version; use one of %s", r->name, s,
-                               r->arg);
     v->i = find_word(r->arg, s);
     if (v->i >= 0) return -1;
     return cli_usage_error(c, "--%s %s: expected one of %s", r->name, s, r->arg);
@@ -320,8 +349,6 @@ static int set_value(cli *c, cli_opt o, const char *s) {
         return -1;
     case LORAS:
         return add_loras(c, s);
-    case LATER:
-        return cli_usage_error(c, "--%s: %s is not in this version", r->name, r->help);
     case CHOICE:
         return parse_choice(c, s, r, v);
     case INT:

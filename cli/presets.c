@@ -53,6 +53,7 @@ static void print_preset(const char *name, const cJSON *o) {
     printf("%s, shift %g", cJSON_HasObjectItem(o, "timesteps_first") ? ")" : "",
            number(o, "flow_shift"));
     if (*word(o, "prompt_switch")) printf(", new prompt: %s", word(o, "prompt_switch"));
+    if (*word(o, "init_mode")) printf(", picture: %s", word(o, "init_mode"));
     printf("\n");
     if (*word(files, "file")) printf("    %s: %s", word(files, "repo"), word(files, "file"));
     for (const cJSON *l = loras ? loras->child : NULL; l; l = l->next)

@@ -32,6 +32,7 @@ static void draw_bar(cli_progress *p, double rate, double left) {
     fprintf(stderr, " frames  %.1f fps  %.2fx real time  %s left", rate, rate / p->fps, eta);
     if (p->n_step > 0)
         fprintf(stderr, "  chunk %lld step %d/%d", (long long)p->chunk + 1, p->step, p->n_step);
+    if (isfinite(p->drift)) fprintf(stderr, "  drift %.2f", p->drift);
     fflush(stderr);
     p->drawn = true;
 }
@@ -47,6 +48,7 @@ static void draw_json(const cli_progress *p, double rate, double left) {
     cJSON_AddNumberToObject(o, "fps", round(rate * 100) / 100);
     cJSON_AddNumberToObject(o, "speed", round(rate / p->fps * 1000) / 1000);
     if (left >= 0) cJSON_AddNumberToObject(o, "eta", round(left * 10) / 10);
+    if (isfinite(p->drift)) cJSON_AddNumberToObject(o, "drift", round(p->drift * 1000) / 1000);
     cli_event(o);
 }
 
@@ -61,7 +63,7 @@ static void draw(cli_progress *p, bool now) {
 }
 
 void cli_progress_start(cli_progress *p, const cli *c, int64_t frames, double fps, bool silent) {
-    *p = (cli_progress){.start = cli_now(), .fps = fps, .frames = frames};
+    *p = (cli_progress){.start = cli_now(), .fps = fps, .frames = frames, .drift = NAN};
     pthread_mutex_init(&p->mu, NULL);
     const char *term = getenv("TERM"), *no_colour = getenv("NO_COLOR");
     const bool dumb = !term || strcmp(term, "dumb") == 0;
@@ -90,6 +92,12 @@ void cli_progress_frame(cli_progress *p, int64_t done) {
     pthread_mutex_lock(&p->mu);
     p->done = done;
     draw(p, done == 1 || done == p->frames);
+    pthread_mutex_unlock(&p->mu);
+}
+
+void cli_progress_drift(cli_progress *p, double score) {
+    pthread_mutex_lock(&p->mu);
+    p->drift = score;
     pthread_mutex_unlock(&p->mu);
 }
 

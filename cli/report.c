@@ -29,8 +29,7 @@ static int utf8_len(const unsigned char *s) {
     return n;
 }
 
-/* One printable line: what the user gave may hold anything. *out is freed; NULL without memory. */
-static char *clean_text(const char *text, bool one_line) {
+char *cli_clean_text(const char *text, bool one_line) {
     char *out = malloc(strlen(text) * 3 + 1), *o = out;
     if (!out) return NULL;
     for (const unsigned char *s = (const unsigned char *)text; *s;) {
@@ -51,7 +50,7 @@ static char *clean_text(const char *text, bool one_line) {
 }
 
 void cli_add_text(cJSON *o, const char *key, const char *text) {
-    char *clean = clean_text(text, false);
+    char *clean = cli_clean_text(text, false);
     cJSON_AddStringToObject(o, key, clean ? clean : "");
     free(clean);
 }
@@ -76,7 +75,7 @@ void cli_event(cJSON *event) {
 
 static void say(const cli *c, const char *event, const char *prefix, const char *code,
                 const char *msg) {
-    char *line = clean_text(msg, true);
+    char *line = cli_clean_text(msg, true);
     if (!line) return;
     if (c->opt[OPT_JSON].text) {
         cJSON *o = cJSON_CreateObject();

@@ -6,7 +6,8 @@
  * depend on its length. The model gets as much of the end as anchors and window hold, in whole
  * chunks: n latent frames are 1 + 4 (n - 1) pictures.
  * A picture is shown to the model as a chunk of video that stood still, which any streaming model
- * understands; clamping it into the first chunk is for models that were trained with it (measured
+ * understands; clamping it into the first chunk is for models that were trained with it, and say so
+ * in their longtake.json or preset (measured
  * on the model in the box, which was not: after a second the mean distance from the picture is 5
  * of 255 held and 19 clamped). */
 #include "cli/start.h"
@@ -117,8 +118,6 @@ int cli_start_open(cli *c, cli_start *s, const char *out) {
     if (code < 0) code = open_reader(c, s, 0, 0, &r);
     if (code < 0 && s->video) code = take_prompt(c, s, lt_reader_meta(r, "prompt"));
     if (code < 0 && s->video) code = count_frames(c, s, r);
-    s->hold = !s->video && c->opt[OPT_INIT_MODE].i == 0;
-    s->n_old = s->hold ? 1 : 0;
     if (code < 0) {
         lt_reader_get_info(r, &s->info, sizeof s->info);
         warn_about(c, s);
@@ -128,6 +127,14 @@ int cli_start_open(cli *c, cli_start *s, const char *out) {
     }
     lt_reader_close(&r);
     return code;
+}
+
+void cli_start_mode(const cli *c, cli_start *s, const lt_model_info *m) {
+    const int64_t chunk = cli_given(c, OPT_CHUNK) ? c->opt[OPT_CHUNK].i : m->chunk;
+    bool clamp = m->init_mode == LT_INIT_CLAMP && chunk > 1; /* alone in its chunk it is the past */
+    if (cli_given(c, OPT_INIT_MODE)) clamp = c->opt[OPT_INIT_MODE].i == 1;
+    s->hold = s->path && !s->video && !clamp;
+    s->n_old = s->hold ? 1 : 0;
 }
 
 void cli_start_free(cli_start *s) {

@@ -21,6 +21,8 @@ typedef struct cli_start {
 int cli_start_open(cli *c, cli_start *s, const char *out); /* before the model: checks, counts */
 /* The pictures, and in p: size, init_rgb, n_init. p holds the other options already. */
 int cli_start_load(cli *c, cli_start *s, const lt_model_info *model, lt_stream_params *p);
+/* How a picture is given to the model: --init-mode, else as the model asks for, else held. */
+void cli_start_mode(const cli *c, cli_start *s, const lt_model_info *model);
 void cli_start_free(cli_start *s);
 
 int cli_start_parts(const cli *c, const cli_start *s); /* lt_part bits for the engine */

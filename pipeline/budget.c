@@ -5,8 +5,12 @@
  * a CPU without bf16 too), so one small matrix is packed to see. Streams: the very code that takes
  * the memory runs on a device that only counts. So a new buffer is in the sum without a line here.
  *
+ * With a graphics card there are two sums: pictures and latents between the workers lie on the host,
+ * all else on the card.
+ *
  * Not in it: the program and its libraries (about 50 MiB), scratch of the backend and tables on the
- * host (about 10 MiB), and while weights load one tensor of a file that must be decoded.
+ * host (about 10 MiB; on a card what its libraries ask for, some 100 MiB), and while weights load one
+ * tensor of a file that must be decoded.
  * Pitfalls: the encoder of given pictures and the text encoder are gone before the decoder and the
  * frame cache come; the sum is an upper bound there. */
 #include "pipeline/budget.h"
@@ -31,11 +35,16 @@ size_t lti_memory_total(const lti_memory *m) {
 
 /* ---- the verdict ---------------------------------------------------------------------------- */
 
+typedef enum purpose { LOADING, STREAM, EVAL } purpose;
+
 /* The flag that helps where most of it goes. */
-static const char *advice(const lt_engine *e, const lti_memory *m, bool whole) {
+static const char *advice(const lt_engine *e, const lti_memory *m, purpose why) {
+    const bool whole = why == STREAM;
     const size_t most = m->dit > m->vae ? m->dit : m->vae;
     const size_t state = m->cache > m->activations ? m->cache : m->activations;
     if (m->text > most && m->text > state && !e->may_stream_text) return "leave --keep-text out";
+    if (why == EVAL && add(add(state, m->vae_state), m->frames) > add(most, m->text) / 8)
+        return "use smaller tensors, or a shorter prompt";
     if (whole && m->vae_state >= state && m->vae_state > m->frames && m->vae_state > most / 8)
         return e->tae ? "use a smaller -W and -H" : "use --tae FILE or a smaller -W and -H";
     if (whole && state > most / 8)
@@ -45,27 +54,68 @@ static const char *advice(const lt_engine *e, const lti_memory *m, bool whole) {
     return e->compute == LTI_F32 ? "use --dtype bf16 or a smaller model" : "use a smaller model";
 }
 
-/* need: bytes still to be taken. */
-static lt_status check(const lt_engine *e, const lti_memory *m, size_t need, bool whole,
-                       lt_error *err) {
-    const size_t total = lti_memory_total(m), left = lti_memory_left();
-    const bool over = e->max_ram && total > e->max_ram;
-    if (!over && need < left) return LT_OK;
-    char stream[160] = "", limit[80];
-    if (whole)
+/* A memory that a generation takes a part of. */
+typedef struct place {
+    size_t total, need;              /* bytes of it; of them still to be taken */
+    size_t limit, left;              /* allowed by the caller, 0: all; free now */
+    const char *flag, *where, *kind; /* as in the message */
+} place;
+
+static bool fits(const place *p) {
+    return (!p->limit || p->total <= p->limit) && (p->need == 0 || p->need < p->left);
+}
+
+/* What is resident already, of the weights in m. */
+static size_t taken(const lt_engine *e) {
+    const size_t text = e->text_mode == LTI_TEXT_RESIDENT ? e->memory.text : 0;
+    return add(add(e->memory.dit, e->memory.vae), text);
+}
+
+static place host_place(const lt_engine *e, const lti_memory *m, purpose why) {
+    const size_t total = e->dev->host ? lti_memory_total(m) : m->frames;
+    const size_t have = why == LOADING || !e->dev->host ? 0 : taken(e);
+    return (place){total,       total - have, e->max_ram,        lti_memory_left(),
+                   "--max-ram", "here",       " beside the card"};
+}
+
+static place card_place(const lt_engine *e, const lti_memory *m, purpose why) {
+    place p = {
+        .limit = e->max_vram, .flag = "--max-vram", .where = "on the card", .kind = " of the card"};
+    size_t all;
+    if (e->dev->host) return p;
+    e->dev->ops.memory(e->dev, &p.left, &all);
+    p.total = lti_memory_total(m) - m->frames;
+    p.need = p.total - (why == LOADING ? 0 : taken(e));
+    return p;
+}
+
+static lt_status refuse(const lt_engine *e, const lti_memory *m, const place *p, purpose why,
+                        lt_error *err) {
+    char stream[160] = "", limit[96];
+    if (why != LOADING)
         snprintf(stream, sizeof stream,
-                 ", frame cache %.3f, activations %.3f, VAE state %.3f, frames %.3f",
-                 (double)m->cache / GIB, (double)m->activations / GIB, (double)m->vae_state / GIB,
-                 (double)m->frames / GIB);
-    if (over) snprintf(limit, sizeof limit, "--max-ram allows %.3f", (double)e->max_ram / GIB);
+                 ", %s cache %.3f, activations %.3f, VAE state %.3f, %s %.3f",
+                 why == EVAL ? "K/V" : "frame", (double)m->cache / GIB,
+                 (double)m->activations / GIB, (double)m->vae_state / GIB,
+                 why == EVAL ? "tensors" : "frames", (double)m->frames / GIB);
+    if (p->limit && p->total > p->limit)
+        snprintf(limit, sizeof limit, "%s allows %.3f", p->flag, (double)p->limit / GIB);
     else
-        snprintf(limit, sizeof limit, "%.3f of it still to take, %.3f free here",
-                 (double)need / GIB, (double)left / GIB);
-    return lti_fail(err, LT_ENOMEM,
-                    "memory: %s needs %.3f GiB, %s (diffusion weights %.3f, text encoder %.3f, VAE "
-                    "%.3f%s); %s",
-                    whole ? "this" : "loading", (double)total / GIB, limit, (double)m->dit / GIB,
-                    (double)m->text / GIB, (double)m->vae / GIB, stream, advice(e, m, whole));
+        snprintf(limit, sizeof limit, "%.3f of it still to take, %.3f free %s",
+                 (double)p->need / GIB, (double)p->left / GIB, p->where);
+    return lti_fail(
+        err, LT_ENOMEM,
+        "memory: %s needs %.3f GiB%s, %s (diffusion weights %.3f, text encoder %.3f, VAE "
+        "%.3f%s); %s",
+        why == LOADING ? "loading" : "this", (double)p->total / GIB, e->dev->host ? "" : p->kind,
+        limit, (double)m->dit / GIB, (double)m->text / GIB, (double)m->vae / GIB, stream,
+        advice(e, m, why));
+}
+
+static lt_status check(const lt_engine *e, const lti_memory *m, purpose why, lt_error *err) {
+    const place card = card_place(e, m, why), host = host_place(e, m, why);
+    if (!fits(&card)) return refuse(e, m, &card, why, err);
+    return fits(&host) ? LT_OK : refuse(e, m, &host, why, err);
 }
 
 /* ---- weights -------------------------------------------------------------------------------- */
@@ -124,11 +174,10 @@ lt_status lti_budget_weights(lt_engine *e, int parts, const lti_text_options *o,
     e->text_mode = lti_text_streams(o, all) ? LTI_TEXT_STREAMED : LTI_TEXT_RESIDENT;
     e->may_stream_text = o->mode == LTI_TEXT_AUTO;
     m->text = all;
-    const size_t total = lti_memory_total(m);
-    if (e->may_stream_text && ((e->max_ram && total > e->max_ram) || total >= lti_memory_left()))
-        e->text_mode = LTI_TEXT_STREAMED;
+    const place host = host_place(e, m, LOADING), card = card_place(e, m, LOADING);
+    if (e->may_stream_text && !(fits(&host) && fits(&card))) e->text_mode = LTI_TEXT_STREAMED;
     if (e->text_mode == LTI_TEXT_STREAMED) m->text = one;
-    return check(e, m, lti_memory_total(m), false, err);
+    return check(e, m, LOADING, err);
 }
 
 /* ---- a device that only counts -------------------------------------------------------------- */
@@ -186,8 +235,7 @@ static counter counter_new(void) {
 
 /* ---- streams -------------------------------------------------------------------------------- */
 
-static lt_status count_take(const lt_engine *e, const lti_plan *plan, lti_memory *m,
-                            lt_error *err) {
+lt_status lti_count_take(const lt_engine *e, const lti_plan *plan, lti_memory *m, lt_error *err) {
     const lti_dit_config *d = lti_dit_get_config(e->dit);
     const size_t rows = (size_t)d->text_len * (size_t)d->text_dim;
     counter c = counter_new();
@@ -206,23 +254,21 @@ static lt_status count_take(const lt_engine *e, const lti_plan *plan, lti_memory
     return LT_OK;
 }
 
-static lt_status count_decoder(const lt_engine *e, const lti_plan *plan, lti_memory *m,
-                               lt_error *err) {
+lt_status lti_count_decoder(const lti_vae *vae, const lti_tae *tae, int h, int w, lti_memory *m,
+                            lt_error *err) {
     counter c = counter_new();
     lti_decoder *s = NULL;
-    LT_TRY(lti_decoder_open(&c.dev, e->tae ? NULL : e->vae, e->tae, plan->take.h, plan->take.w, &s,
-                            err));
-    m->vae_state = c.used;
+    LT_TRY(lti_decoder_open(&c.dev, vae, tae, h, w, &s, err));
+    if (c.used > m->vae_state) m->vae_state = c.used;
     lti_decoder_close(&s);
     return LT_OK;
 }
 
-static lt_status count_encoder(const lt_engine *e, const lti_plan *plan, lti_memory *m,
-                               lt_error *err) {
+lt_status lti_count_encoder(const lti_vae_encoder *vae, const lti_tae *tae, int h, int w,
+                            lti_memory *m, lt_error *err) {
     counter c = counter_new();
     lti_encoder *s = NULL;
-    LT_TRY(lti_encoder_open(&c.dev, e->vae_encoder, e->vae_encoder ? NULL : e->tae, plan->take.h,
-                            plan->take.w, &s, err));
+    LT_TRY(lti_encoder_open(&c.dev, vae, tae, h, w, &s, err));
     if (c.used > m->vae_state) m->vae_state = c.used;
     lti_encoder_close(&s);
     return LT_OK;
@@ -230,12 +276,43 @@ static lt_status count_encoder(const lt_engine *e, const lti_plan *plan, lti_mem
 
 lt_status lti_budget_stream(const lt_engine *e, const lti_plan *plan, lti_memory *out,
                             lt_error *err) {
+    const lti_take_config *t = &plan->take;
     *out = e->memory;
-    if (e->dit) LT_TRY(count_take(e, plan, out, err));
-    if (e->vae || e->tae) LT_TRY(count_decoder(e, plan, out, err));
-    if (plan->take.n_given && (e->vae_encoder || e->tae)) LT_TRY(count_encoder(e, plan, out, err));
+    if (e->dit) LT_TRY(lti_count_take(e, plan, out, err));
+    if (e->vae || e->tae)
+        LT_TRY(lti_count_decoder(e->tae ? NULL : e->vae, e->tae, t->h, t->w, out, err));
+    if (t->n_given && (e->vae_encoder || e->tae))
+        LT_TRY(lti_count_encoder(e->vae_encoder, e->vae_encoder ? NULL : e->tae, t->h, t->w, out,
+                                 err));
     out->frames = lti_frames_bytes(e, plan);
-    size_t taken = add(e->memory.dit, e->memory.vae);
-    if (e->text_mode == LTI_TEXT_RESIDENT) taken = add(taken, e->memory.text);
-    return check(e, out, lti_memory_total(out) - taken, true, err);
+    return check(e, out, STREAM, err);
+}
+
+/* ---- eval ----------------------------------------------------------------------------------- */
+
+lt_status lti_count_pass(const lt_engine *e, lti_tensor x, lti_memory *m, lt_error *err) {
+    static const float zero; /* not read */
+    counter c = counter_new();
+    lti_text_kv *kv = NULL;
+    LT_TRY(lti_text_kv_open(&c.dev, e->dit, &kv, err));
+    m->cache = c.used;
+    lti_arena a = {0};
+    lti_dit_pass p = {.x = x, .t = &zero, .text = kv, .out = x};
+    p.x.data = p.out.data = count_alloc(&c.dev, 1); /* nobody touches it */
+    c.dev.measuring = true;
+    lti_text_kv_set(kv, &c.dev, e->dit, &a, &zero);
+    a.used = 0;
+    const lt_status st = lti_dit_forward(e->dit, &c.dev, &a, &p);
+    m->activations = add(a.peak, 2 * lti_nbytes(&x));
+    lti_text_kv_close(&c.dev, &kv);
+    return st;
+}
+
+lt_status lti_count_text(const lt_engine *e, const char *prompt, lti_memory *m, lt_error *err) {
+    counter c = counter_new();
+    return lti_text_count(e->text, &c.dev, prompt, &m->activations, err);
+}
+
+lt_status lti_budget_eval(const lt_engine *e, const lti_memory *m, lt_error *err) {
+    return check(e, m, EVAL, err);
 }

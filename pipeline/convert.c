@@ -45,11 +45,6 @@ typedef struct job {
 
 /* ---- what to write --------------------------------------------------------------------------- */
 
-static bool is_float(lti_dtype t) {
-    return t == LTI_F32 || t == LTI_BF16 || t == LTI_F16 || t == LTI_F64 || t == LTI_F8_E4M3 ||
-           t == LTI_F8_E5M2;
-}
-
 static bool ends(const char *s, const char *suffix) {
     const size_t n = strlen(s), m = strlen(suffix);
     return n >= m && strcmp(s + n - m, suffix) == 0;
@@ -106,7 +101,7 @@ static lt_status plan_slot(job *j, int i) {
     s->from = s->t = *t;
     s->t.data = NULL;
     unfold(j, s);
-    if (t->data && !is_float(t->dtype)) { /* an embedded tokenizer */
+    if (t->data && !lti_dtype_is_float(t->dtype)) { /* an embedded tokenizer */
         s->raw = true;
     } else {
         s->t.dtype = target_dtype(j, s, lti_weights_stored(j->w, i, NULL));
@@ -122,7 +117,6 @@ static lt_status plan_slot(job *j, int i) {
         j->named[j->n_named++] = (lti_named){s->scale_name, lti_view(NULL, LTI_F32, 0, NULL)};
     }
     j->named[j->n_named++] = (lti_named){s->name, s->t};
-    j->total += (int64_t)lti_nbytes(&s->t);
     return LT_OK;
 }
 
@@ -140,6 +134,7 @@ static lt_status plan(job *j) {
         const int64_t rows = t->rank ? t->n[0] : 1, row = rows ? lti_numel(t) / rows : 0;
         if (t->rank == 2 && row > longest) longest = row;
     }
+    for (int i = 0; i < j->n_named; i++) j->total += (int64_t)lti_nbytes(&j->named[i].t);
     j->f32 = malloc((size_t)longest * sizeof *j->f32);
     j->bytes = malloc((size_t)longest * sizeof(float));
     return j->f32 && j->bytes ? LT_OK : lti_oom(j->err, (size_t)longest * 8);

@@ -3,12 +3,15 @@
  *
  * {"format": 1, "name", "width", "height", "fps", "mode", "chunk", "window", "sink", "sink_policy",
  *  "timesteps": [..], "timesteps_first": [..], "flow_shift", "compat", "prompt_switch",
- *  "prompt_fade", "ema", "deep": {"budget", "recent", "reuse"}, "text_len"}
+ *  "prompt_fade", "ema", "deep": {"budget", "recent", "reuse"}, "init_mode", "text_len"}
  * Every key may be missing; a wrong value is an error that names it. */
 #include "pipeline/defaults.h"
 #include <stdio.h>
 #include <string.h>
 #include "base/error.h"
+
+const char *const lti_mode_word[2] = {"chunk", "rolling"};
+const char *const lti_policy_word[6] = {"none", "absolute", "slot", "realign", "deep", "ema"};
 
 void lti_defaults_init(lti_defaults *d, lt_model_info *info) {
     *info = (lt_model_info){.struct_size = sizeof *info,
@@ -76,7 +79,6 @@ static lt_status read_enum(const cJSON *j, const char *f, const char *key, const
 }
 
 static lt_status read_cache(lt_model_info *m, const cJSON *j, const char *f, lt_error *err) {
-    static const char *const policies[] = {"none", "absolute", "slot", "realign", "deep", "ema"};
     static const char *const no_yes[] = {"false", "true"};
     const cJSON *deep = cJSON_GetObjectItemCaseSensitive(j, "deep");
     const cJSON *compat = cJSON_GetObjectItemCaseSensitive(j, "compat");
@@ -84,7 +86,7 @@ static lt_status read_cache(lt_model_info *m, const cJSON *j, const char *f, lt_
     LT_TRY(lti_json_read_int(j, f, "chunk", 1, LTI_MAX_CHUNK, &m->chunk, err));
     LT_TRY(lti_json_read_int(j, f, "window", 0, LTI_MAX_CACHED, &m->window, err));
     LT_TRY(lti_json_read_int(j, f, "sink", 0, LTI_MAX_CACHED, &m->sink, err));
-    LT_TRY(read_enum(j, f, "sink_policy", policies, 6, &m->sink_policy, err));
+    LT_TRY(read_enum(j, f, "sink_policy", lti_policy_word, 6, &m->sink_policy, err));
     if (cJSON_IsBool(compat)) m->compat = cJSON_IsTrue(compat);
     else LT_TRY(lti_json_read_word(j, f, "compat", no_yes, 2, &word, err));
     LT_TRY(lti_json_read_num(j, f, "ema", 1e-6, 1 - 1e-6, &m->ema, err));
@@ -99,13 +101,14 @@ static lt_status read_cache(lt_model_info *m, const cJSON *j, const char *f, lt_
 }
 
 lt_status lti_defaults_read(lti_defaults *d, const cJSON *j, const char *f, lt_error *err) {
-    static const char *const modes[] = {"chunk", "rolling"};
     static const char *const switches[] = {"none", "recache", "recache_all", "flush", "lerp"};
+    static const char *const inits[] = {"clamp", "prefill"};
     lt_model_info *m = d->info;
     if (!j) return LT_OK;
     LT_TRY(read_picture(m, j, f, err));
     LT_TRY(read_cache(m, j, f, err));
-    LT_TRY(read_enum(j, f, "mode", modes, 2, &m->mode, err));
+    LT_TRY(read_enum(j, f, "mode", lti_mode_word, 2, &m->mode, err));
+    LT_TRY(read_enum(j, f, "init_mode", inits, 2, &m->init_mode, err));
     LT_TRY(read_enum(j, f, "prompt_switch", switches, 5, &m->prompt_switch, err));
     LT_TRY(lti_json_read_int(j, f, "prompt_fade", 1, LTI_MAX_FADE, &m->prompt_fade, err));
     LT_TRY(lti_json_read_num(j, f, "flow_shift", 0.01, 100, &m->flow_shift, err));

@@ -17,6 +17,9 @@ typedef struct lti_defaults {
     int n_first;                 /* 0: it has not */
 } lti_defaults;
 
+/* Words of the json files for lt_mode and lt_sink_policy, which count from 1 in this order. */
+extern const char *const lti_mode_word[2], *const lti_policy_word[6];
+
 /* Self Forcing's own settings: chunk 3, window 18, no anchors, 4 steps. */
 void lti_defaults_init(lti_defaults *d, lt_model_info *info);
 /* Settings of json (may be NULL) over what is there. `file` is for messages. */

@@ -176,16 +176,15 @@ static void add_use(cJSON *o, const lti_sight *s, int lacks, const char *why) {
 }
 
 /* Under the names of its kind; what cannot be opened so is shown under its own names, with why. */
-static lt_status open_as(const char *path, lti_kind kind, lti_weights **raw, lt_error *why,
-                         lti_weights **out) {
+static void open_as(const char *path, lti_kind kind, lti_weights **raw, lt_error *why,
+                    lti_weights **out) {
     const lti_part part = lti_kind_part(kind);
     if (part != LTI_PART_NONE && lti_weights_open(path, part, out, why) == LT_OK) {
         lti_weights_close(raw);
-        return LT_OK;
+        return;
     }
     *out = *raw;
     *raw = NULL;
-    return LT_OK;
 }
 
 lt_status lti_describe_weights(cJSON *o, const char *path, bool list, lti_kind part,
@@ -233,8 +232,8 @@ static void describe_tokenizer_json(cJSON *o, const cJSON *model) {
 }
 
 static lt_status describe_json(cJSON *o, const char *path, bool *known, lt_error *err) {
-    static const char *const preset[] = {"timesteps",  "chunk",       "window", "sink",
-                                         "flow_shift", "sink_policy", "preset", NULL};
+    static const char *const preset[] = {"timesteps",  "chunk",       "window",    "sink",
+                                         "flow_shift", "sink_policy", "init_mode", NULL};
     cJSON *j = NULL;
     LT_TRY(lti_json_load(path, MAX_JSON, &j, err));
     const cJSON *model = cJSON_GetObjectItemCaseSensitive(j, "model");

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "base/error.h"
+#include "base/rng.h"
 #include "base/thread.h"
 #include "pipeline/budget.h"
 
@@ -63,6 +64,13 @@ static lt_status open_dit_weights(lt_engine *e, const char *path, const lt_engin
     return lti_weights_open_with(path, LTI_PART_DIT, &opt, &e->w_dit, err);
 }
 
+/* Everything is packed: nothing of the file need count as ours. */
+static void done_with(lti_weights *w) {
+    if (!w) return;
+    lti_weights_release(w);
+    lti_weights_evict(w);
+}
+
 /* What turns latents into pictures, and back. */
 static lt_status open_pictures(lt_engine *e, const lti_folder *f, int parts, lt_error *err) {
     if (parts & LT_PART_VAE) {
@@ -76,7 +84,8 @@ static lt_status open_pictures(lt_engine *e, const lti_folder *f, int parts, lt_
         LT_TRY(lti_tae_open(e->dev, e->w_tae, f->tae_json, e->compute, &e->tae, err));
         e->info.vae_params += lti_tae_params(e->tae);
     }
-    if (e->w_vae) lti_weights_evict(e->w_vae); /* packed: its pages need not count as ours */
+    done_with(e->w_vae);
+    done_with(e->w_tae);
     return LT_OK;
 }
 
@@ -118,26 +127,30 @@ static lt_status open_parts(lt_engine *e, const lti_folder *f, const lt_engine_p
     return open_pictures(e, f, parts, err);
 }
 
+static lt_status check_latents(const lt_engine *e, const lti_weights *w, const char *does, int n,
+                               lt_error *err) {
+    const int want = lti_dit_get_config(e->dit)->out_ch;
+    if (n == want) return LT_OK;
+    return lti_fail(err, LT_EFORMAT,
+                    "%s: %s %d latent channels, but %s makes %d; these parts are of different "
+                    "models",
+                    lti_weights_path(w), does, n, lti_weights_path(e->w_dit), want);
+}
+
 /* Parts that load one by one may still not belong together. */
 static lt_status check_fit(const lt_engine *e, lt_error *err) {
-    if (e->dit && e->text && lti_text_dim(e->text) != lti_dit_get_config(e->dit)->text_dim)
+    if (!e->dit) return LT_OK;
+    if (e->text && lti_text_dim(e->text) != lti_dit_get_config(e->dit)->text_dim)
         return lti_fail(err, LT_EFORMAT,
                         "%s: text rows are %d wide, but %s expects %d; these parts are "
                         "of different models",
                         lti_weights_path(e->w_text), lti_text_dim(e->text),
                         lti_weights_path(e->w_dit), lti_dit_get_config(e->dit)->text_dim);
-    if (e->dit && e->vae && lti_vae_channels(e->vae) != lti_dit_get_config(e->dit)->out_ch)
-        return lti_fail(err, LT_EFORMAT,
-                        "%s: decodes %d latent channels, but %s makes %d; these parts "
-                        "are of different models",
-                        lti_weights_path(e->w_vae), lti_vae_channels(e->vae),
-                        lti_weights_path(e->w_dit), lti_dit_get_config(e->dit)->out_ch);
-    if (e->dit && e->tae && lti_tae_channels(e->tae) != lti_dit_get_config(e->dit)->out_ch)
-        return lti_fail(err, LT_EFORMAT,
-                        "%s: decodes %d latent channels, but %s makes %d; these parts "
-                        "are of different models",
-                        lti_weights_path(e->w_tae), lti_tae_channels(e->tae),
-                        lti_weights_path(e->w_dit), lti_dit_get_config(e->dit)->out_ch);
+    if (e->vae) LT_TRY(check_latents(e, e->w_vae, "decodes", lti_vae_channels(e->vae), err));
+    if (e->vae_encoder)
+        LT_TRY(check_latents(e, e->w_vae, "encodes to", lti_vae_encoder_channels(e->vae_encoder),
+                             err));
+    if (e->tae) LT_TRY(check_latents(e, e->w_tae, "decodes", lti_tae_channels(e->tae), err));
     return LT_OK;
 }
 
@@ -159,40 +172,96 @@ static lt_status open_folder(lt_engine *e, const lt_engine_params *params, int p
     return st;
 }
 
-static lt_status engine_init(lt_engine *e, const lt_engine_params *p, lt_error *err) {
-    int parts = p->parts ? p->parts : ALL_PARTS;
-    if (!p->parts && p->tae_path) parts = parts - LT_PART_VAE + LT_PART_TAE;
+/* GiB, 0 for none, to bytes. */
+static lt_status read_limit(const char *what, double gib, size_t *out, lt_error *err) {
+    if (!(gib >= 0 && gib <= MAX_RAM_GIB)) /* NaN too */
+        return lti_fail(err, LT_EINVAL, "%s: %g, expected 0 (no limit) to %d", what, gib,
+                        MAX_RAM_GIB);
+    *out = (size_t)(gib * (double)(1 << 30));
+    if (gib > 0 && *out == 0) *out = 1;
+    return LT_OK;
+}
+
+/* Everything but the model. */
+static lt_status engine_start(lt_engine *e, const lt_engine_params *p, lt_error *err) {
     const char *backend = p->backend ? p->backend : "auto";
     if (p->threads < 0 || p->threads > 1024)
         return lti_fail(err, LT_EINVAL, "threads: %d, expected 0 (all cores) to 1024", p->threads);
     if (p->dtype < LT_DTYPE_AUTO || p->dtype > LT_DTYPE_BF16)
         return lti_fail(err, LT_EINVAL, "dtype: %d, expected auto, f32 or bf16", p->dtype);
-    if (!(p->max_ram_gib >= 0 && p->max_ram_gib <= MAX_RAM_GIB)) /* NaN too */
-        return lti_fail(err, LT_EINVAL, "max_ram_gib: %g, expected 0 (no limit) to %d",
-                        p->max_ram_gib, MAX_RAM_GIB);
-    e->max_ram = (size_t)(p->max_ram_gib * (double)(1 << 30));
-    if (p->max_ram_gib > 0 && e->max_ram == 0) e->max_ram = 1;
+    LT_TRY(read_limit("max_ram_gib", p->max_ram_gib, &e->max_ram, err));
+    LT_TRY(read_limit("max_vram_gib", p->max_vram_gib, &e->max_vram, err));
     e->threads = p->threads ? p->threads : lti_cpu_count();
     e->backend = strdup(backend);
     e->disable = p->disable ? strdup(p->disable) : NULL;
     if (!e->backend || (p->disable && !e->disable)) return lti_oom(err, 64);
     LT_TRY(lti_dev_open(backend, e->threads, p->disable, &e->dev, err));
+    if (e->max_vram && e->dev->host)
+        return lti_fail(err, LT_EINVAL,
+                        "max_vram_gib: backend %s computes in the machine's own memory; limit it "
+                        "with --max-ram",
+                        e->dev->ops.name);
     bool ref = strcmp(e->dev->ops.name, "ref") == 0;
     e->compute =
         p->dtype == LT_DTYPE_F32 || (p->dtype == LT_DTYPE_AUTO && ref) ? LTI_F32 : LTI_BF16;
-    return open_folder(e, p, parts, err);
+    return LT_OK;
+}
+
+/* An engine without a model, and its parameters with those an older caller does not know. */
+static lt_status engine_new(const lt_engine_params *params, lt_engine_params *p, lt_engine **out,
+                            lt_error *err) {
+    lt_engine_params_init(p);
+    memcpy(p, params, params->struct_size < sizeof *p ? params->struct_size : sizeof *p);
+    lt_engine *e = *out = calloc(1, sizeof *e);
+    return e ? engine_start(e, p, err) : lti_oom(err, sizeof *e);
 }
 
 lt_status lt_engine_open(const lt_engine_params *params, lt_engine **out, lt_error *err) {
     lt_engine_params p;
-    *out = NULL;
-    lt_engine_params_init(&p);
-    memcpy(&p, params, params->struct_size < sizeof p ? params->struct_size : sizeof p);
-    lt_engine *e = calloc(1, sizeof *e);
-    if (!e) return lti_oom(err, sizeof *e);
-    lt_status st = engine_init(e, &p, err);
-    if (st < 0) lt_engine_close(&e);
-    *out = e;
+    lt_status st = engine_new(params, &p, out, err);
+    int parts = p.parts ? p.parts : ALL_PARTS;
+    if (!p.parts && p.tae_path) parts = parts - LT_PART_VAE + LT_PART_TAE;
+    if (st == LT_OK) st = open_folder(*out, &p, parts, err);
+    if (st < 0) lt_engine_close(out);
+    return st;
+}
+
+/* ---- a model of random numbers -------------------------------------------------------------- */
+
+/* LongLive's geometry: what the README promises speed for. */
+static void random_defaults(lt_engine *e) {
+    lt_model_info *m = &e->info;
+    lti_defaults_init(&e->defaults, m);
+    snprintf(m->name, sizeof m->name, "random");
+    m->window = 12;
+    m->sink = 3;
+}
+
+static lt_status open_random(lt_engine *e, const lti_random_sizes *s, lt_error *err) {
+    const int parts = LT_PART_DIT | LT_PART_VAE | LT_PART_TAE;
+    const lti_text_options o = {.mode = LTI_TEXT_AUTO};
+    const lti_folder no_json = {0};
+    random_defaults(e);
+    LT_TRY(lti_weights_random(LTI_PART_DIT, s, &e->w_dit, err));
+    LT_TRY(lti_weights_random(LTI_PART_VAE, s, &e->w_vae, err));
+    LT_TRY(lti_weights_random(LTI_PART_TAE, s, &e->w_tae, err));
+    LT_TRY(lti_budget_weights(e, parts, &o, err));
+    LT_TRY(lti_dit_open(e->dev, e->w_dit, NULL, e->compute, &e->dit, err));
+    done_with(e->w_dit);
+    const size_t n = (size_t)e->info.text_len * (size_t)lti_dit_get_config(e->dit)->text_dim;
+    e->info.dit_params = lti_dit_get_config(e->dit)->n_param;
+    e->text_rows = malloc(n * sizeof *e->text_rows);
+    if (!e->text_rows) return lti_oom(err, n * sizeof *e->text_rows);
+    lti_randn(e->text_rows, (int64_t)n, 1, 0, 0);
+    return open_pictures(e, &no_json, parts, err);
+}
+
+lt_status lti_engine_random(const lt_engine_params *params, const lti_random_sizes *s,
+                            lt_engine **out, lt_error *err) {
+    lt_engine_params p;
+    lt_status st = engine_new(params, &p, out, err);
+    if (st == LT_OK) st = open_random(*out, s, err);
+    if (st < 0) lt_engine_close(out);
     return st;
 }
 
@@ -213,6 +282,7 @@ void lt_engine_close(lt_engine **pe) {
     lti_dev_close(&e->dev);
     free(e->backend);
     free(e->disable);
+    free(e->text_rows);
     free(e);
     *pe = NULL;
 }

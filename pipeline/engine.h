@@ -9,6 +9,7 @@
 #include "pipeline/stream.h"
 #include "text/text.h"
 #include "vae/codec.h"
+#include "weights/random.h"
 
 #define LTI_MAX_LORA 32
 
@@ -33,13 +34,19 @@ struct lt_engine {
     lti_tae *tae;                 /* decodes instead of the VAE when it is there */
     lti_vae_encoder *vae_encoder; /* LT_PART_ENCODER */
     lt_model_info info;
-    lti_defaults defaults; /* of info */
-    size_t max_ram;        /* bytes; 0: no limit */
-    lti_memory memory;     /* of the weights */
+    lti_defaults defaults;    /* of info */
+    size_t max_ram, max_vram; /* bytes; 0: no limit */
+    lti_memory memory;        /* of the weights */
     lti_text_mode text_mode;
+    float
+        *text_rows; /* [text_len, text_dim]: what every prompt becomes where there is no encoder */
     bool may_stream_text; /* nobody asked for a resident one */
 };
 
+/* A transformer, VAE and TAE of random numbers with LongLive's settings; tae decodes unless it is set
+ * to NULL. Of params only backend, threads, dtype and the limits count. */
+lt_status lti_engine_random(const lt_engine_params *params, const lti_random_sizes *s,
+                            lt_engine **out, lt_error *err);
 /* A dev of the engine's backend for one thread. n_threads 0: the engine's. */
 lt_status lti_engine_dev(const lt_engine *e, int n_threads, lti_dev **out, lt_error *err);
 

@@ -7,7 +7,10 @@
  *   rollout     noise, renoise [S,T,C,h,w], text  -> latent [T,C,h,w]
  *   vae-decode  latent [T,C,h,w]                  -> rgb [1+4(T-1),3,8h,8w] in [-1,1]
  *   vae-encode  rgb [1+4(T-1),3,H,W] in [-1,1]    -> latent [T,C,H/8,W/8]
- *   tae-decode, tae-encode                           the same with rgb in [0,1] */
+ *   tae-decode, tae-encode                           the same with rgb in [0,1]
+ *
+ * Every part looks at the shapes first, then adds up what it will take (budget.c), and only then
+ * takes it: `start`. */
 #include <math.h>
 #include <string.h>
 #include "base/error.h"
@@ -16,6 +19,7 @@
 
 #define MAX_LATENT_FRAMES 4096
 #define MAX_LATENT_SIDE (LTI_MAX_SIDE / 8)
+#define MAX_TENSORS 4
 
 typedef struct eval_run {
     lt_engine *e;
@@ -24,8 +28,15 @@ typedef struct eval_run {
     lti_weights *in;
     lti_arena work;
     void *dev_mem[4]; /* freed at the end */
-    float *host[4];
-    int n_dev, n_host;
+    int n_dev;
+    /* Tensors in host memory, f32: without data until `start`. */
+    struct {
+        const char *name; /* of an input; NULL: of an output */
+        lti_tensor *t;
+        void *data; /* freed at the end */
+    } host[MAX_TENSORS];
+    int n_host;
+    lti_memory memory; /* with the weights */
     lt_error *err;
 } eval_run;
 
@@ -35,24 +46,44 @@ static void *take_dev(eval_run *r, size_t bytes) {
     return p;
 }
 
-static float *take_host(eval_run *r, int64_t n) {
-    float *p = calloc((size_t)n, sizeof *p);
-    if (p) r->host[r->n_host++] = p;
-    return p;
+static void on_host(eval_run *r, const char *name, lti_tensor *t) {
+    LT_ASSERT(r->n_host < MAX_TENSORS && t->dtype == LTI_F32);
+    t->data = NULL;
+    r->host[r->n_host].name = name;
+    r->host[r->n_host++].t = t;
+    r->memory.frames += lti_nbytes(t);
 }
 
-/* An f32 input as an aligned host copy, shape checked (-1: any). */
+/* An f32 input: its shape, checked (-1: any). */
 static lt_status input(eval_run *r, const char *name, int rank, const int64_t *n, lti_tensor *out) {
-    lti_tensor t;
-    LT_TRY(lti_weights_get(r->in, name, rank, n, &t, r->err));
-    if (t.dtype != LTI_F32)
+    LT_TRY(lti_weights_expect(r->in, name, rank, n, out, r->err));
+    if (out->dtype != LTI_F32)
         return lti_fail(r->err, LT_EFORMAT, "%s: '%s' is %s, expected F32; convert it", r->p->in,
-                        name, lti_dtype_name(t.dtype));
-    float *data = take_host(r, lti_numel(&t));
-    if (!data) return lti_oom(r->err, lti_nbytes(&t));
-    lti_to_f32(&t, data);
-    *out = t;
-    out->data = data;
+                        name, lti_dtype_name(out->dtype));
+    on_host(r, name, out);
+    return LT_OK;
+}
+
+/* The aligned copy of an input in data. */
+static lt_status load(eval_run *r, const char *name, lti_tensor *t, void *data) {
+    lti_tensor in;
+    LT_TRY(lti_weights_get(r->in, name, t->rank, t->n, &in, r->err));
+    lti_to_f32(&in, data);
+    lti_weights_forget(r->in);
+    lti_weights_evict(r->in);
+    return LT_OK;
+}
+
+/* All shapes are known and r->memory is complete: takes the host tensors and reads the inputs. */
+static lt_status start(eval_run *r) {
+    LT_TRY(lti_budget_eval(r->e, &r->memory, r->err));
+    for (int i = 0; i < r->n_host; i++) {
+        lti_tensor *t = r->host[i].t;
+        const size_t bytes = lti_nbytes(t);
+        t->data = r->host[i].data = calloc(1, bytes ? bytes : 1);
+        if (!t->data) return lti_oom(r->err, bytes);
+        if (r->host[i].name) LT_TRY(load(r, r->host[i].name, t, t->data));
+    }
     return LT_OK;
 }
 
@@ -87,6 +118,8 @@ static lt_status eval_text(eval_run *r) {
     lti_text_rows rows = {0};
     if (!r->p->prompt)
         return lti_fail(r->err, LT_EINVAL, "eval text: no prompt; give --prompt TEXT");
+    LT_TRY(lti_count_text(r->e, r->p->prompt, &r->memory, r->err));
+    LT_TRY(start(r));
     LT_TRY(lti_text_encode(r->e->text, r->d, r->p->prompt, &rows, r->err));
     lti_named out[] = {
         {"ids", LTI_VIEW(rows.ids, LTI_I32, rows.n)},
@@ -115,9 +148,11 @@ static lt_status eval_dit(eval_run *r) {
     LT_TRY(input(r, "t", 1, (const int64_t[]){x.n[0]}, &t));
     LT_TRY(text_rows(r, &text));
     flow = x;
-    flow.data = take_host(r, lti_numel(&x));
+    on_host(r, NULL, &flow);
+    LT_TRY(lti_count_pass(r->e, x, &r->memory, r->err));
+    LT_TRY(start(r));
     void *dx = take_dev(r, lti_nbytes(&x)), *dflow = take_dev(r, lti_nbytes(&x));
-    if (!flow.data || !dx || !dflow) return lti_oom(r->err, lti_nbytes(&x));
+    if (!dx || !dflow) return lti_oom(r->err, lti_nbytes(&x));
     lti_put(r->d, dx, x.data, lti_nbytes(&x));
     lti_text_kv *kv = NULL;
     LT_TRY(lti_text_kv_open(r->d, r->e->dit, &kv, r->err));
@@ -165,13 +200,13 @@ static lt_status eval_rollout(eval_run *r) {
                      (const int64_t[]){c->schedule.n_step - 1, noise.n[0], noise.n[1], noise.n[2],
                                        noise.n[3]},
                      &again));
-    lti_memory needed;
-    LT_TRY(lti_budget_stream(r->e, &plan, &needed, r->err));
+    out = noise;
+    on_host(r, NULL, &out);
+    LT_TRY(lti_count_take(r->e, &plan, &r->memory, r->err));
+    LT_TRY(start(r));
     c->n_chunk = noise.n[0] / c->chunk;
     c->noise = noise.data;
     c->renoise = again.data;
-    out = noise;
-    if (!(out.data = take_host(r, lti_numel(&noise)))) return lti_oom(r->err, lti_nbytes(&noise));
     LT_TRY(run_take(r, c, text.data, out));
     return lti_safetensors_write(r->p->out, &(lti_named){"latent", out}, 1, r->err);
 }
@@ -191,15 +226,15 @@ static void to_planes(const float *src, lti_tensor out, int64_t first, int n, bo
     }
 }
 
-static lt_status run_decode(eval_run *r, lti_decoder *s, lti_tensor z, bool unit, lti_tensor out) {
-    float *host = take_host(r, LTI_FRAMES_PER_LATENT * 3 * out.n[2] * out.n[3]);
-    if (!host) return lti_oom(r->err, lti_nbytes(&out));
+/* buf [4,H,W,3] */
+static lt_status run_decode(eval_run *r, lti_decoder *s, lti_tensor z, bool unit, float *buf,
+                            lti_tensor out) {
     int64_t done = 0;
     for (int64_t f = 0; f < z.n[0]; f++) {
         lti_tensor rgb;
         int n = lti_decode(s, lti_rows(z, f, 1).data, &rgb);
-        lti_get(r->d, host, rgb.data, lti_nbytes(&rgb));
-        to_planes(host, out, done, n, unit);
+        lti_get(r->d, buf, rgb.data, lti_nbytes(&rgb));
+        to_planes(buf, out, done, n, unit);
         done += n;
     }
     return r->d->ops.sync(r->d, r->err);
@@ -210,10 +245,15 @@ static lt_status eval_decode(eval_run *r, const lti_vae *vae, const lti_tae *tae
     lti_tensor z;
     LT_TRY(latents(r, "latent", tae ? lti_tae_channels(tae) : lti_vae_channels(vae), 1, &z));
     lti_tensor out = LTI_VIEW(NULL, LTI_F32, 1 + 4 * (z.n[0] - 1), 3, 8 * z.n[2], 8 * z.n[3]);
-    if (!(out.data = take_host(r, lti_numel(&out)))) return lti_oom(r->err, lti_nbytes(&out));
+    lti_tensor buf = LTI_VIEW(NULL, LTI_F32, LTI_FRAMES_PER_LATENT, out.n[2], out.n[3], 3);
+    const int h = (int)z.n[2], w = (int)z.n[3];
+    on_host(r, NULL, &out);
+    on_host(r, NULL, &buf);
+    LT_TRY(lti_count_decoder(vae, tae, h, w, &r->memory, r->err));
+    LT_TRY(start(r));
     lti_decoder *s = NULL;
-    LT_TRY(lti_decoder_open(r->d, vae, tae, (int)z.n[2], (int)z.n[3], &s, r->err));
-    lt_status st = run_decode(r, s, z, tae != NULL, out);
+    LT_TRY(lti_decoder_open(r->d, vae, tae, h, w, &s, r->err));
+    lt_status st = run_decode(r, s, z, tae != NULL, buf.data, out);
     lti_decoder_close(&s);
     LT_TRY(st);
     return lti_safetensors_write(r->p->out, &(lti_named){"rgb", out}, 1, r->err);
@@ -236,14 +276,13 @@ static lt_status pictures(eval_run *r, lti_tensor *out) {
                     4 * MAX_LATENT_FRAMES, LTI_MAX_SIDE);
 }
 
-/* Every picture of planes [N,3,H,W] through s; out [T,C,h,w]. unit: the planes are in [0,1]. */
-static lt_status run_encode(eval_run *r, lti_encoder *s, lti_tensor rgb, bool unit,
+/* Every picture of planes [N,3,H,W] through s by way of one [H,W,3]; out [T,C,h,w]. unit: the planes
+ * are in [0,1]. */
+static lt_status run_encode(eval_run *r, lti_encoder *s, lti_tensor rgb, bool unit, lti_tensor one,
                             lti_tensor out) {
     int64_t px = rgb.n[2] * rgb.n[3], done = 0;
     const float mul = unit ? 2.0f : 1.0f, add = unit ? -1.0f : 0.0f;
-    lti_tensor one = LTI_VIEW(take_host(r, 3 * px), LTI_F32, rgb.n[2], rgb.n[3], 3);
     float *dst = one.data;
-    if (!dst) return lti_oom(r->err, lti_nbytes(&one));
     for (int64_t f = 0; f < rgb.n[0]; f++) {
         const float *src = lti_rows(rgb, f, 1).data;
         for (int64_t p = 0; p < px; p++)
@@ -264,10 +303,15 @@ static lt_status eval_encode(eval_run *r, const lti_vae_encoder *vae, const lti_
                         r->p->in, (long long)rgb.n[0]);
     int64_t t = (rgb.n[0] + 3) / 4, c = tae ? lti_tae_channels(tae) : lti_vae_encoder_channels(vae);
     lti_tensor out = LTI_VIEW(NULL, LTI_F32, t, c, rgb.n[2] / 8, rgb.n[3] / 8);
-    if (!(out.data = take_host(r, lti_numel(&out)))) return lti_oom(r->err, lti_nbytes(&out));
+    lti_tensor one = LTI_VIEW(NULL, LTI_F32, rgb.n[2], rgb.n[3], 3);
+    const int h = (int)out.n[2], w = (int)out.n[3];
+    on_host(r, NULL, &out);
+    on_host(r, NULL, &one);
+    LT_TRY(lti_count_encoder(vae, tae, h, w, &r->memory, r->err));
+    LT_TRY(start(r));
     lti_encoder *s = NULL;
-    LT_TRY(lti_encoder_open(r->d, vae, tae, (int)out.n[2], (int)out.n[3], &s, r->err));
-    lt_status st = run_encode(r, s, rgb, tae != NULL, out);
+    LT_TRY(lti_encoder_open(r->d, vae, tae, h, w, &s, r->err));
+    lt_status st = run_encode(r, s, rgb, tae != NULL, one, out);
     lti_encoder_close(&s);
     LT_TRY(st);
     return lti_safetensors_write(r->p->out, &(lti_named){"latent", out}, 1, r->err);
@@ -319,12 +363,12 @@ lt_status lt_eval(lt_engine *e, const lt_eval_params *p, lt_error *err) {
                         part->name);
     if (!p->out || (part->needs_input && !p->in))
         return lti_fail(err, LT_EINVAL, "eval %s: give --in FILE and --out FILE", part->name);
-    eval_run r = {.e = e, .p = p, .err = err};
+    eval_run r = {.e = e, .p = p, .memory = e->memory, .err = err};
     lt_status st = lti_engine_dev(e, 0, &r.d, err);
     if (st >= 0 && part->needs_input) st = lti_weights_open(p->in, LTI_PART_NONE, &r.in, err);
     if (st >= 0) st = part->run(&r);
     for (int i = 0; i < r.n_dev; i++) r.d->ops.free(r.d, r.dev_mem[i]);
-    for (int i = 0; i < r.n_host; i++) free(r.host[i]);
+    for (int i = 0; i < r.n_host; i++) free(r.host[i].data);
     lti_weights_close(&r.in);
     lti_dev_close(&r.d);
     return st;

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  * pipeline/folder.c - find the parts of a model folder and read its json files.
  *
- * diffusers:  transformer/ text_encoder/ vae/ tokenizer/spiece.model (+ our longtake.json)
+ * diffusers:  transformer/ text_encoder/ vae/ tokenizer/tokenizer.json (+ our longtake.json)
  * Wan's own:  diffusion_pytorch_model.safetensors[.index.json], Wan2.1_VAE.safetensors,
- *             models_t5_umt5-xxl-enc-bf16.safetensors, google/umt5-xxl/spiece.model;
+ *             models_t5_umt5-xxl-enc-bf16.safetensors, google/umt5-xxl/tokenizer.json;
  *             each weight file also as .pth
+ * Both hold spiece.model too. tokenizer.json goes first because it does so in transformers, through
+ * which Wan's code and diffusers read the folder, and the two do not always give the same ids.
  * Pitfall: Wan's own repositories name the DiT file like diffusers does, with original names
  * inside. */
 #include "pipeline/folder.h"
@@ -95,12 +97,12 @@ static lt_status find_all(const lt_engine_params *p, int parts, lti_folder *f, l
     static const char *const text[] = {"text_encoder", "models_t5_umt5-xxl-enc-bf16.safetensors",
                                        "models_t5_umt5-xxl-enc-bf16.pth", NULL};
     static const char *const vae[] = {"vae", "Wan2.1_VAE.safetensors", "Wan2.1_VAE.pth", NULL};
-    static const char *const tok[] = {"tokenizer/spiece.model",
-                                      "tokenizer/tokenizer.json",
-                                      "google/umt5-xxl/spiece.model",
+    static const char *const tok[] = {"tokenizer/tokenizer.json",
+                                      "tokenizer/spiece.model",
                                       "google/umt5-xxl/tokenizer.json",
-                                      "spiece.model",
+                                      "google/umt5-xxl/spiece.model",
                                       "tokenizer.json",
+                                      "spiece.model",
                                       NULL}; /* none: the text encoder's file may have it */
     const char *dir = p->model_dir;
     LT_TRY(find_part(p->dit_path, dir, dit, &f->dit, err));

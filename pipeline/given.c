@@ -34,6 +34,14 @@ static lt_status check_pictures(const lt_engine *e, const lt_stream_params *p, l
                     "the parts");
 }
 
+/* Whether n latent frames are the beginning of chunk 0. The model's wish is about pictures: a whole
+ * chunk of them is a past, whatever it says. */
+static bool clamps(const lt_engine *e, const lt_stream_params *p, int64_t n, int chunk) {
+    if (p->init_mode) return p->init_mode == LT_INIT_CLAMP;
+    if (e->info.init_mode) return e->info.init_mode == LT_INIT_CLAMP && n < chunk;
+    return n == 1 && chunk > 1;
+}
+
 lt_status lti_given_plan(const lt_engine *e, const lt_stream_params *p, lti_plan *out,
                          lt_error *err) {
     lti_take_config *c = &out->take;
@@ -41,8 +49,7 @@ lt_status lti_given_plan(const lt_engine *e, const lt_stream_params *p, lti_plan
     if (p->n_init == 0) return LT_OK;
     const int64_t n = 1 + (p->n_init - 1) / LTI_FRAMES_PER_LATENT;
     c->n_given = n;
-    c->clamp = p->init_mode == LT_INIT_CLAMP ||
-               (p->init_mode == LT_INIT_DEFAULT && n == 1 && c->chunk > 1);
+    c->clamp = clamps(e, p, n, c->chunk);
     if (c->clamp && n >= c->chunk)
         return lti_fail(err, LT_EINVAL,
                         "init pictures: %lld latent frames leave nothing to make in a chunk of %d; "

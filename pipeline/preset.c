@@ -131,6 +131,7 @@ static lt_status read_preset(lti_preset *p, const char *dir, lt_error *err) {
                                        "ema",
                                        "deep",
                                        "compat",
+                                       "init_mode",
                                        NULL};
     lt_model_info scratch;
     lti_defaults d;
@@ -172,6 +173,19 @@ void lti_preset_apply(const lti_preset *p, lt_engine_params *ep) {
     ep->n_lora = p->n_lora;
 }
 
+/* A key that is absent, or null, which means the same. A name may be there twice; the first counts.
+ */
+static void fill(cJSON *o, const char *key, cJSON *value) {
+    const cJSON *have = cJSON_GetObjectItemCaseSensitive(o, key);
+    if (have && !cJSON_IsNull(have)) {
+        cJSON_Delete(value);
+        return;
+    }
+    while (cJSON_GetObjectItemCaseSensitive(o, key))
+        cJSON_DeleteItemFromObjectCaseSensitive(o, key);
+    cJSON_AddItemToObject(o, key, value);
+}
+
 lt_status lt_preset_json(const char *path, char **json, lt_error *err) {
     lti_preset p;
     lt_model_info m;
@@ -182,20 +196,13 @@ lt_status lt_preset_json(const char *path, char **json, lt_error *err) {
     lt_status st = lti_defaults_read(&d, p.json, p.path, err);
     if (st >= 0) {
         cJSON *o = p.json;
-        static const char *const modes[] = {"chunk", "rolling"};
-        static const char *const policies[] = {"none",    "absolute", "slot",
-                                               "realign", "deep",     "ema"};
-        if (!cJSON_HasObjectItem(o, "mode"))
-            cJSON_AddStringToObject(o, "mode", modes[m.mode - LT_MODE_CHUNK]);
-        if (!cJSON_HasObjectItem(o, "chunk")) cJSON_AddNumberToObject(o, "chunk", m.chunk);
-        if (!cJSON_HasObjectItem(o, "window")) cJSON_AddNumberToObject(o, "window", m.window);
-        if (!cJSON_HasObjectItem(o, "sink")) cJSON_AddNumberToObject(o, "sink", m.sink);
-        if (!cJSON_HasObjectItem(o, "sink_policy"))
-            cJSON_AddStringToObject(o, "sink_policy", policies[m.sink_policy - LT_SINK_NONE]);
-        if (!cJSON_HasObjectItem(o, "timesteps"))
-            cJSON_AddItemToObject(o, "timesteps", cJSON_CreateDoubleArray(m.timesteps, m.n_step));
-        if (!cJSON_HasObjectItem(o, "flow_shift"))
-            cJSON_AddNumberToObject(o, "flow_shift", m.flow_shift);
+        fill(o, "mode", cJSON_CreateString(lti_mode_word[m.mode - LT_MODE_CHUNK]));
+        fill(o, "chunk", cJSON_CreateNumber(m.chunk));
+        fill(o, "window", cJSON_CreateNumber(m.window));
+        fill(o, "sink", cJSON_CreateNumber(m.sink));
+        fill(o, "sink_policy", cJSON_CreateString(lti_policy_word[m.sink_policy - LT_SINK_NONE]));
+        fill(o, "timesteps", cJSON_CreateDoubleArray(m.timesteps, m.n_step));
+        fill(o, "flow_shift", cJSON_CreateNumber(m.flow_shift));
         if (!(*json = cJSON_Print(o))) st = lti_oom(err, 4096);
     }
     lti_preset_close(&p);

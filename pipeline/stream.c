@@ -15,6 +15,7 @@
  * for the first frames of chunk 0 at t = 0 and sigma = 0, so no step changes them; or *prefilled*,
  * whole chunks go through the clean pass alone, as if they had been made, and the next chunk is
  * the first one to make.
+ * On demand the cache is filled anew from the first finished latents (seat_anew), against drift.
  * rolling (Rolling Forcing): n_step chunks are in flight, each one level cleaner than the next; one
  *     joint pass takes all of them one level down, then the first is finished: clean pass, emit,
  *     and pure noise enters at the end. Errors are corrected jointly, at the price of a later first
@@ -38,18 +39,22 @@ struct lti_take {
     lti_arena work; /* activations of one pass */
     void *state;    /* one slab behind x, x0, flow, eps */
     size_t state_bytes;
-    lti_tensor x;       /* [in_flight, C, h, w] f32: noisy latents */
-    lti_tensor x0;      /* the same: clean estimates */
-    lti_tensor flow;    /* the same: the network's output */
-    lti_tensor eps;     /* [chunk, C, h, w] f32: fresh noise */
-    lti_tensor done;    /* [recached, C, h, w] f32: the last finished latents, for a recache */
-    int64_t n_done;     /* frames in it */
-    int recached;       /* most frames of a recache; 0: there will be none */
-    float *zeros;       /* HOST [recached or chunk]: the clean pass's timesteps */
-    int64_t given;      /* chunks to prefill: the first one to make */
-    int64_t filled;     /* of them, those that are in the cache */
-    int64_t next;       /* chunk (chunk-wise) or window (rolling) to run */
-    int64_t roll_start; /* rolling: chunk that x[0] holds */
+    lti_tensor x;        /* [in_flight, C, h, w] f32: noisy latents */
+    lti_tensor x0;       /* the same: clean estimates */
+    lti_tensor flow;     /* the same: the network's output */
+    lti_tensor eps;      /* [chunk, C, h, w] f32: fresh noise */
+    lti_tensor done;     /* [recached, C, h, w] f32: the last finished latents, for a recache */
+    int64_t n_done;      /* frames in it */
+    int recached;        /* most frames of a recache; 0: there will be none */
+    lti_tensor seat;     /* [whole chunks >= sink, C, h, w] f32: the first finished latents */
+    int64_t n_seat;      /* frames in it */
+    int64_t origin;      /* number of the first frame of what is remembered: 0, or seated anew */
+    atomic_llong reseat; /* chunk before which the anchors are seated anew; NEVER: none */
+    float *zeros;        /* HOST [recached or chunk]: the clean pass's timesteps */
+    int64_t given;       /* chunks to prefill: the first one to make */
+    int64_t filled;      /* of them, those that are in the cache */
+    int64_t next;        /* chunk (chunk-wise) or window (rolling) to run */
+    int64_t roll_start;  /* rolling: chunk that x[0] holds */
 };
 
 /* ---- noise ---------------------------------------------------------------------------------- */
@@ -154,11 +159,17 @@ static lt_status step_done(lti_take *t, int64_t chunk, int step, int n_step) {
 
 /* ---- prompts -------------------------------------------------------------------------------- */
 
-#define FLUSH_KEEPS 2 /* frames: Infinity-RoPE's code; its paper says one */
+#define NEVER (INT64_MAX / LTI_MAX_CHUNK) /* times a chunk it still fits */
+#define FLUSH_KEEPS 2                     /* frames: Infinity-RoPE's code; its paper says one */
 
-/* Finished frames stay at hand while they may be needed for a recache. */
+/* Finished frames stay at hand: the first ones to seat the anchors anew, the last ones while they
+ * may be needed for a recache. */
 static void remember(lti_take *t, lti_tensor x0 /*[chunk, C, h, w]*/) {
     const int64_t n = t->c.chunk, cap = t->recached;
+    if (t->n_seat < t->seat.n[0]) {
+        lti_copy(t->d, lti_rows(t->seat, t->n_seat, n).data, x0.data, lti_nbytes(&x0));
+        t->n_seat += n;
+    }
     if (cap == 0) return;
     if (t->n_done + n > cap) { /* full: all move one chunk down */
         for (int64_t at = n; at < t->n_done; at += n)
@@ -176,11 +187,29 @@ static void remember(lti_take *t, lti_tensor x0 /*[chunk, C, h, w]*/) {
 static lt_status recache(lti_take *t) {
     const lti_take_config *c = &t->c;
     const int64_t now = lti_kv_frames(t->kv), all = c->sink + c->window + c->chunk;
-    const bool whole = now <= all || c->on_switch == LTI_SWITCH_RECACHE_ALL;
-    int64_t n = now <= all ? now : whole ? all : all - c->sink;
+    const int64_t past = now - t->origin;
+    const bool whole = past <= all || c->on_switch == LTI_SWITCH_RECACHE_ALL;
+    const int64_t n = past <= all ? past : whole ? all : all - c->sink;
     if (n == 0) return LT_OK;
     if (whole) lti_kv_restart(t->kv, now - n);
     return clean_pass(t, now - n, lti_rows(t->done, t->n_done - n, n));
+}
+
+/* The cache forgets everything and sees the first frames again, as if they had just been made. What
+ * comes next goes on from them: drift is gone, and so is what happened since. */
+static lt_status seat_anew(lti_take *t) {
+    const int64_t now = lti_kv_frames(t->kv), n = t->n_seat, chunk = t->c.chunk;
+    long long from = atomic_load(&t->reseat);
+    if (now < from * chunk || now <= n) return LT_OK;
+    atomic_compare_exchange_strong(&t->reseat, &from, NEVER); /* unless there is a newer wish */
+    lti_kv_restart(t->kv, now - n);
+    t->origin = now - n;
+    t->n_done = 0;
+    for (int64_t at = 0; at < n; at += chunk) {
+        LT_TRY(clean_pass(t, now - n + at, lti_rows(t->seat, at, chunk)));
+        remember(t, lti_rows(t->seat, at, chunk));
+    }
+    return LT_OK;
 }
 
 /* Chunk b is about to start: does it begin with another prompt? */
@@ -268,12 +297,15 @@ static lt_status prefill(lti_take *t) {
 lt_status lti_take_next(lti_take *t, float *latent, lt_error *err) {
     lti_tensor done = {0};
     lt_status st = prefill(t);
+    if (st == LT_OK) st = seat_anew(t);
     if (st == LT_OK) st = t->c.rolling ? next_rolling(t, &done) : next_chunkwise(t, &done);
     if (st == LT_ECANCELLED) return lti_fail(err, st, "generation: cancelled");
     if (st != LT_OK) return st;
     lti_get(t->d, latent, done.data, lti_nbytes(&done));
     return t->d->ops.sync(t->d, err);
 }
+
+void lti_take_reanchor(lti_take *t, int64_t chunk) { atomic_store(&t->reseat, chunk); }
 
 /* ---- memory --------------------------------------------------------------------------------- */
 
@@ -299,17 +331,19 @@ static lt_status measure(lti_take *t, lt_error *err) {
 static lt_status take_state(lti_take *t, int channels, lt_error *err) {
     const lti_take_config *c = &t->c;
     int64_t flight = c->rolling ? (int64_t)c->schedule.n_step * c->chunk : c->chunk;
-    lti_tensor *list[] = {&t->x, &t->x0, &t->flow, &t->eps, &t->done};
-    const int64_t frames[] = {flight, flight, flight, c->chunk, t->recached};
-    size_t at[5], bytes = 0;
-    for (int i = 0; i < 5; i++) {
+    const int64_t seat = c->sink > 1 ? (c->sink - 1) / c->chunk * c->chunk + c->chunk : c->chunk;
+    lti_tensor *list[] = {&t->x, &t->x0, &t->flow, &t->eps, &t->done, &t->seat};
+    const int64_t frames[] = {flight, flight, flight, c->chunk, t->recached, seat};
+    enum { N = sizeof list / sizeof *list };
+    size_t at[N], bytes = 0;
+    for (int i = 0; i < N; i++) {
         *list[i] = LTI_VIEW(NULL, LTI_F32, frames[i], channels, c->h, c->w);
         at[i] = bytes;
         bytes += (lti_nbytes(list[i]) + LTI_ALIGN - 1) / LTI_ALIGN * LTI_ALIGN;
     }
     uint8_t *p = t->state = t->d->ops.alloc(t->d, bytes);
     if (!p) return lti_oom(err, bytes);
-    for (int i = 0; i < 5; i++) list[i]->data = p + at[i];
+    for (int i = 0; i < N; i++) list[i]->data = p + at[i];
     t->state_bytes = bytes;
     t->zeros = calloc((size_t)(t->recached > c->chunk ? t->recached : c->chunk), sizeof *t->zeros);
     return t->zeros ? LT_OK : lti_oom(err, (size_t)t->recached * sizeof *t->zeros);
@@ -355,6 +389,7 @@ lt_status lti_take_open(lti_dev *d, const lti_dit *dit, const lti_take_config *c
     t->dit = dit;
     t->given = c->clamp ? 0 : c->n_given / c->chunk;
     t->roll_start = t->given;
+    atomic_init(&t->reseat, NEVER);
     if (!c->rolling) t->next = t->given;
     lt_status st = take_init(t, text, err);
     if (st < 0) lti_take_close(&t);

@@ -206,10 +206,22 @@ static void *decode(void *arg) {
 
 /* ---- open ----------------------------------------------------------------------------------- */
 
+/* Of an engine without a text encoder. */
+static lt_status given_rows(const lt_engine *e, float **rows, int *n, lt_error *err) {
+    const size_t bytes =
+        sizeof(float) * (size_t)e->info.text_len * (size_t)lti_dit_get_config(e->dit)->text_dim;
+    *n = e->info.text_len;
+    *rows = malloc(bytes);
+    if (!*rows) return lti_oom(err, bytes);
+    memcpy(*rows, e->text_rows, bytes);
+    return LT_OK;
+}
+
 /* One prompt's rows [text_len, dim], of which *n are not padding. */
 static lt_status encode(lt_stream *s, const char *prompt, float **rows, int *n, lt_error *err) {
     lti_text_rows r = {0};
     double start = now();
+    if (!s->e->text) return given_rows(s->e, rows, n, err);
     LT_TRY(lti_text_encode(s->e->text, s->dit_dev, prompt, &r, err));
     if (r.n_all > s->prompt_tokens) {
         s->prompt_tokens = r.n_all;
@@ -225,7 +237,7 @@ static lt_status encode(lt_stream *s, const char *prompt, float **rows, int *n, 
 
 /* The later prompts, all of them now: the text encoder is not needed while the stream runs. */
 static lt_status open_prompts(lt_stream *s, const lt_stream_params *p, lt_error *err) {
-    const size_t row = (size_t)lti_text_dim(s->e->text) * sizeof(float);
+    const size_t row = (size_t)lti_dit_get_config(s->e->dit)->text_dim * sizeof(float);
     for (int i = 0; i < s->plan.take.n_prompt; i++) {
         lti_prompt *q = &s->plan.prompt[i];
         LT_TRY(encode(s, p->prompts[i].text, &s->prompt_rows[i], &q->n, err));
@@ -310,7 +322,7 @@ static lt_status start_threads(lt_stream *s, lt_error *err) {
 }
 
 static lt_status stream_init(lt_stream *s, const lt_stream_params *p, lt_error *err) {
-    if (!s->e->dit || !s->e->text || !(s->e->vae || s->e->tae))
+    if (!s->e->dit || !(s->e->text || s->e->text_rows) || !(s->e->vae || s->e->tae))
         return lti_fail(err, LT_EINVAL,
                         "stream: the engine was opened without all parts; open it with "
                         "parts = 0");
@@ -381,6 +393,19 @@ void lt_frame_release(lt_frame *f) {
 
 /* The worker writes err at most once and never clears it, so the text is stable once seen. */
 const char *lt_stream_error(const lt_stream *s) { return s->err.code < 0 ? s->err.msg : ""; }
+
+/* The caller has the last frame of chunk k. The pool's frames may all be of later chunks, the
+ * decoder is at the one behind them, and one more chunk is being denoised. */
+static int64_t run_ahead(const lt_stream *s) {
+    const int64_t per = (int64_t)s->plan.take.chunk * LTI_FRAMES_PER_LATENT;
+    return (s->n_pool + per - 1) / per + N_LATENT;
+}
+
+int64_t lt_stream_reanchor(lt_stream *s, int64_t chunk) {
+    const int64_t first = chunk + run_ahead(s) + 1;
+    lti_take_reanchor(s->take, first);
+    return first;
+}
 
 void lt_stream_cancel(lt_stream *s) { atomic_store(&s->cancel, 1); }
 

@@ -110,6 +110,12 @@ static void cpu_zero(lti_dev *d, void *dst, size_t bytes) {
     if (bytes) memset(dst, 0, bytes);
 }
 
+static void cpu_memory(lti_dev *d, size_t *left, size_t *total) {
+    (void)d;
+    *left = lti_memory_left();
+    *total = lti_memory_all();
+}
+
 static lt_status cpu_sync(lti_dev *d, lt_error *err) {
     const lt_error *e = &lti_cpu_of(d)->error;
     return e->code < 0 ? lti_fail(err, e->code, "%s", e->msg) : LT_OK;
@@ -165,6 +171,7 @@ const lti_ops lti_ops_cpu = {
     .copy = cpu_move,
     .zero = cpu_zero,
     .sync = cpu_sync,
+    .memory = cpu_memory,
     .pack_linear = lti_cpu_pack_linear,
     .pack_conv = lti_cpu_pack_conv,
     .pack_free = lti_cpu_pack_free,

@@ -36,6 +36,12 @@ static void ref_zero(lti_dev *d, void *dst, size_t bytes) {
     if (bytes) memset(dst, 0, bytes);
 }
 
+static void ref_memory(lti_dev *d, size_t *left, size_t *total) {
+    (void)d;
+    *left = lti_memory_left();
+    *total = lti_memory_all();
+}
+
 static lt_status ref_sync(lti_dev *d, lt_error *err) {
     (void)d;
     (void)err;
@@ -62,6 +68,7 @@ const lti_ops lti_ops_ref = {
     .copy = move_bytes,
     .zero = ref_zero,
     .sync = ref_sync,
+    .memory = ref_memory,
     .pack_linear = lti_ref_pack_linear,
     .pack_conv = lti_ref_pack_conv,
     .pack_free = ref_pack_free,

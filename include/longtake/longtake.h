@@ -69,7 +69,7 @@ typedef struct lt_engine_params {
     const char *text_path;
     const char *vae_path;
     const char *tokenizer_path; /* spiece.model, tokenizer.json, or a file with one inside */
-    const char *backend;        /* "auto" (NULL), "ref", "cpu" */
+    const char *backend;        /* "auto" (NULL), "ref", "cpu", "cuda", "cuda:1" (second card) */
     const char
         *disable;    /* comma list of ops to take from ref; NULL none (bisecting a wrong picture) */
     int32_t dtype;   /* lt_dtype_choice: compute type of matmul and convolution */
@@ -96,6 +96,10 @@ typedef struct lt_engine_params {
      * activations, VAE. More is LT_ENOMEM, with the numbers, before it is taken. 0: what the machine
      * has. A text encoder that may be is read layer by layer to stay below. */
     double max_ram_gib;
+    /* The same for the memory of a graphics card, where all of that lies except pictures on their
+     * way to the caller. 0: what the card has free. LT_EINVAL with a backend that computes in host
+     * memory. */
+    double max_vram_gib;
 } lt_engine_params;
 
 /* Zero means "default" in every field. The size makes old callers safe with a newer library. */
@@ -127,6 +131,7 @@ typedef struct lt_model_info {
     int32_t prompt_switch, prompt_fade; /* lt_prompt_switch; chunks of a fade */
     double ema;                         /* of LT_SINK_EMA */
     int32_t deep_budget, deep_recent, deep_reuse; /* of LT_SINK_DEEP; latent frames, times */
+    int32_t init_mode; /* lt_init_mode the model was trained for; 0: it does not say */
 } lt_model_info;
 LT_API void lt_engine_model(const lt_engine *engine, lt_model_info *info, size_t size);
 
@@ -167,7 +172,9 @@ typedef struct lt_prompt {
 
 /* How a stream starts from pictures: 1 + 4 (n - 1) of them are n latent frames. */
 typedef enum lt_init_mode {
-    LT_INIT_DEFAULT = 0, /* one picture and a chunk above 1: clamp; else prefill */
+    LT_INIT_DEFAULT = 0, /* the model's, but pictures that fill a chunk are always prefilled; of a
+                            model that does not say: one picture and a chunk above 1: clamp; else
+                            prefill */
     LT_INIT_CLAMP = 1, /* they are the first pictures of the first chunk, and come out again as the
                             VAE sees them; n < chunk */
     LT_INIT_PREFILL =
@@ -237,6 +244,13 @@ typedef struct lt_frame {
 LT_API lt_status lt_stream_next(lt_stream *stream, lt_frame *out);
 LT_API void lt_frame_release(lt_frame *frame);               /* NULL-safe, clears *frame */
 LT_API const char *lt_stream_error(const lt_stream *stream); /* "" when there is none */
+/* Against drift: the network forgets what it has made and goes on from the first frames, as if they
+ * had just been made; the picture jumps there once. `chunk` is lt_frame.chunk of the frame that the
+ * wish rests on, already received. Workers are ahead of the caller, so it takes effect a few chunks
+ * later, always equally many: returns the first chunk that is made so. Equal frames and equal
+ * wishes give equal videos, whatever the speed. A wish replaces an older one that has not come
+ * true. Any thread. */
+LT_API int64_t lt_stream_reanchor(lt_stream *stream, int64_t chunk);
 /* Any thread. Workers stop at the next block of the network; frames already decoded still come. */
 LT_API void lt_stream_cancel(lt_stream *stream);
 LT_API void
@@ -292,6 +306,11 @@ typedef struct lt_bench_params {
     /* Called once per measurement, from this thread; names are for people and may repeat. */
     void (*report)(void *opaque, const char *name, double value, const char *unit);
     void *opaque;
+    /* Non-zero: no files; a model of random numbers of Wan 2.1 1.3B's shape with LongLive's settings
+     * (chunk 3, window 12, anchors 3, 4 steps), 832x480: stages, streams with the small and the
+     * full autoencoder, the rolling schedule. n_chunk: of each stream; 0: 40. */
+    int32_t random;
+    int32_t dim, layers; /* of the random model, other parts in proportion; 0: 1536 and 30 */
 } lt_bench_params;
 LT_API lt_status lt_bench(const lt_engine_params *engine, const lt_bench_params *p, lt_error *err);
 

@@ -38,8 +38,10 @@ static void print_tags(const AVDictionary *meta) {
         printf("%s\"", comma);
         for (const char *c = e->key; *c; c++) putchar(*c >= 'A' && *c <= 'Z' ? *c + 32 : *c);
         printf("\": \"");
-        for (const char *c = e->value; *c; c++)
-            if (*c != '"' && *c != '\\') putchar(*c);
+        for (const char *c = e->value; *c; c++) {
+            if (*c == '"' || *c == '\\') putchar('\\');
+            putchar(*c);
+        }
         putchar('"');
         comma = ", ";
     }

@@ -44,6 +44,31 @@ class Eval(CliTest):
         self.assertTrue(any(values[:dim]))
         self.assertFalse(any(values[len(ids) * dim:]))
 
+    def test_tokenizer_of_a_folder(self):
+        """tokenizer.json before spiece.model, as transformers has it: a typed <pad> is one id there, text here."""
+        golden = os.path.join(os.environ["SOURCE"], "tests/golden/tokenizer")
+        model = self.path("model")
+        shutil.copytree(os.path.join(TINY, "text_encoder"), os.path.join(model, "text_encoder"))
+
+        def ids(*args):
+            out = self.path("ids.safetensors")
+            self.assert_done(run("eval", "text", "-m", model, "-p", "a <pad> b", "--out", out, *args))
+            return read_safetensors(out)["ids"][2]
+        of_json = ids("--tokenizer", os.path.join(golden, "rules.json"))
+        of_spiece = ids("--tokenizer", os.path.join(golden, "rules.model"))
+        self.assertNotEqual(of_json, of_spiece)
+        for folder in ("", "google/umt5-xxl", "tokenizer"):
+            os.makedirs(os.path.join(model, folder), exist_ok=True)
+            shutil.copy(os.path.join(golden, "rules.model"), os.path.join(model, folder, "spiece.model"))
+            self.assertEqual(ids(), of_spiece, folder)
+            shutil.copy(os.path.join(golden, "rules.json"), os.path.join(model, folder, "tokenizer.json"))
+            self.assertEqual(ids(), of_json, folder)
+        said = json.loads(run("info", model, "--json").stdout)["parts"]["tokenizer"]["path"]
+        self.assertTrue(said.endswith("tokenizer/tokenizer.json"), said)
+        with open(os.path.join(model, "tokenizer", "tokenizer.json"), "w") as f:
+            f.write("{}")
+        self.assert_refused(run("eval", "text", "-m", model, "-p", "a", "--out", self.path("x")), "--tokenizer")
+
     def test_dit(self):
         _, shape, text = self.text()["text"]
         inputs = {"x": noise(T, C, S, S), "t": ([T], [1000.0, 500.0, 0.0]), "text": (shape, list(text))}

@@ -2,9 +2,11 @@
 """Presets and prompts with times, from the command line."""
 import json
 import os
+import shutil
+import subprocess
 import unittest
 
-from rig import SOURCE, TINY, CliTest, run
+from rig import LONGTAKE, SOURCE, TINY, CliTest, run
 
 os.chdir(SOURCE)  # models/presets is found from here, wherever the program was built
 PRESETS = os.path.join(SOURCE, "models", "presets")
@@ -35,6 +37,22 @@ class Presets(CliTest):
             for key in ("system", "source", "mode", "chunk", "window", "sink", "sink_policy", "timesteps", "flow_shift",
                         "prompt_switch", "path"):
                 self.assertIn(key, p, p["name"])
+
+    def test_list_shows_what_a_preset_asks_for_pictures(self):
+        presets = self.path("models/presets")  # beside a program of its own
+        os.makedirs(presets)
+        shutil.copy(LONGTAKE, self.dir)
+        for name, text in (("longtake", "{}"), ("still", '{"init_mode": "clamp"}')):
+            with open(os.path.join(presets, name + ".json"), "w") as f:
+                f.write(text)
+        program = self.path(os.path.basename(LONGTAKE))
+        r = subprocess.run([program, "info", "--presets"], capture_output=True, timeout=120)
+        self.assertEqual((r.returncode, r.stderr), (0, b""))
+        plain, still = r.stdout.decode().split("still\n")
+        self.assertIn("picture: clamp", still)
+        self.assertNotIn("picture", plain)
+        r = subprocess.run([program, "info", "--presets", "--json"], capture_output=True, timeout=120)
+        self.assertEqual([p.get("init_mode") for p in json.loads(r.stdout)], [None, "clamp"])
 
     def test_every_preset_runs(self):
         digests = set()

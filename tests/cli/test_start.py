@@ -2,6 +2,7 @@
 """longtake generate -i and --extend, on the tiny model."""
 import json
 import os
+import shutil
 import struct
 import unittest
 import zlib
@@ -58,6 +59,43 @@ class Picture(CliTest):
         self.assertEqual(seen[0], seen[2])
         for f in range(20):
             self.assertNotEqual(seen[0][f], seen[1][f])
+
+    def test_model_says_how(self):
+        """init_mode of a preset or of the folder's longtake.json; --init-mode goes before both."""
+        picture, folder = self.path("a.png"), self.path("model")
+        png(picture, 32, 32, b"\xc0\x40\x20")
+        for word in ("clamp", "prefill"):
+            with open(self.path(word + ".json"), "w") as f:
+                json.dump({"init_mode": word}, f)
+        shutil.copytree(TINY, folder)
+        with open(os.path.join(folder, "longtake.json")) as f:
+            settings = json.load(f)
+        with open(os.path.join(folder, "longtake.json"), "w") as f:
+            json.dump({**settings, "init_mode": "clamp"}, f)
+        clamp, prefill = ["--preset", self.path("clamp.json")], ["--preset", self.path("prefill.json")]
+        hold, _ = self.frames("-i", picture, "--frames", "20")
+        clamped, _ = self.frames("-i", picture, "--frames", "20", "--init-mode", "clamp")
+        self.assertNotEqual(hold, clamped)
+        for want, args in ((clamped, clamp), (hold, prefill), (hold, [*clamp, "--init-mode", "hold"]),
+                           (clamped, [*prefill, "--init-mode", "clamp"]), (clamped, ["-m", folder]),
+                           (hold, ["-m", folder, *prefill]), (hold, ["-m", folder, "--init-mode", "hold"])):
+            self.assertEqual(self.frames("-i", picture, "--frames", "20", *args)[0], want, args)
+        for want, args in (("clamp", clamp), ("prefill", [*clamp, "--chunk", "1"]), ("prefill", prefill), ("prefill", [])):
+            r = self.generate("-i", picture, "--dry-run", "--json", *args)
+            self.assertEqual(json.loads(r.stdout)["init_mode"], want, args)
+        old = self.path("old.y4m")
+        y4m(old, 32, 32, 30)  # a video is a past, whatever the preset says
+        r = self.generate("--extend", old, "--frames", "5", "--dry-run", "--json", *clamp)
+        self.assertEqual(json.loads(r.stdout)["init_mode"], "prefill")
+        self.assertEqual(json.loads(run("info", folder, "--json").stdout)["defaults"]["init_mode"], "clamp")
+
+    def test_model_says_nonsense(self):
+        path = self.path("bad.json")
+        for bad in ('"hold"', '""', "3", "[]", "{}", "true", '"' + "x" * 5000 + '"', '"\\ud800"'):
+            with open(path, "w") as f:
+                f.write('{"init_mode": %s}' % bad)
+            words = ["bad.json"] if "ud800" in bad else ["bad.json", "init_mode"]  # no json at all, or a wrong value
+            self.assert_refused(self.generate("--preset", path, "-o", "null"), *words)
 
     def test_rolling_and_chunk_of_one(self):
         png(self.path("a.png"), 32, 32, b"\xc0\x40\x20")

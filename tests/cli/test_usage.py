@@ -9,7 +9,7 @@ from rig import TINY, CliTest, run
 # contract.md, section CLI
 GENERATE = """--prompt --prompt-file --model --diffusion-model --t5xxl --vae --tae --tokenizer --lora
     --duration --frames --fps --seed --mode --steps --timesteps --flow-shift --chunk --window --sink
-    --sink-policy --threads --backend --dtype --init-img --codec --crf --dry-run --json --quiet
+    --sink-policy --threads --backend --device --max-vram --dtype --init-img --codec --crf --dry-run --json --quiet
     --preset --prompt-switch --prompt-fade --compat --max-ram --max-vram""".split()
 LETTERS = "p m W H s t o v h".split()
 
@@ -18,7 +18,7 @@ class Help(CliTest):
     def test_commands(self):
         r = run("--help")
         self.assertEqual(r.returncode, 0)
-        for word in (b"generate", b"info", b"eval", b"convert"):
+        for word in (b"generate", b"info", b"metrics", b"eval", b"convert"):
             self.assertIn(word, r.stdout)
         self.assertEqual(run("help").stdout, r.stdout)
         self.assertEqual(run("help", "eval").stdout, run("eval", "--help").stdout)
@@ -33,7 +33,7 @@ class Help(CliTest):
         self.assertLessEqual(max(map(len, text.splitlines())), 105)
 
     def test_each_command(self):
-        for command in ("generate", "info", "eval", "convert"):
+        for command in ("generate", "info", "metrics", "eval", "convert"):
             r = run(command, "--help")
             self.assertEqual((r.returncode, r.stderr), (0, b""))
             self.assertTrue(r.stdout.startswith(b"usage: longtake " + command.encode()))
@@ -47,7 +47,7 @@ class Help(CliTest):
 class Refused(CliTest):
     def test_commands(self):
         self.assert_refused(run(), "no command")
-        for word in ("frobnicate", "metrics", "--nosuch", "-x", ""):
+        for word in ("frobnicate", "metric", "--nosuch", "-x", ""):
             self.assert_refused(run(word), "unknown command", "generate")
 
     def test_options(self):
@@ -79,6 +79,7 @@ class Refused(CliTest):
             "--sink": ["-2"],
             "--sink-policy": ["abs", "NONE"],
             "--backend": ["gpu", "metal"],
+            "--max-vram": ["-1", "x", "nan"],
             "--dtype": ["f16", "int8"],
             "--crf": ["-1", "52"],
             "--threads": ["-1", "x", "5000"],
@@ -99,12 +100,19 @@ class Refused(CliTest):
         self.assert_refused(run("info", TINY, "-m", TINY), "only one")
 
     def test_not_in_this_version(self):
-        later = [["--backend", "cuda"],
-                 ["-o", "x.m3u8"]]
+        later = [["-o", "x.m3u8"]]
         for args in later:
             with self.subTest(args=args):
                 r = run("generate", "-m", TINY, "-p", "a", "--frames", "1", *args)
                 self.assert_refused(r, "not in this version")
+
+    def test_cards(self):
+        g = ["generate", "-m", TINY, "-p", "a", "--frames", "1", "-o", "null"]
+        self.assert_refused(run(*g, "--backend", "cpu", "--max-vram", "1"), "max_vram", "--max-ram")
+        self.assert_refused(run(*g, "--backend", "cpu", "--device", "1"), "--device", "cpu")
+        self.assert_refused(run(*g, "--device", "10"), "--device")
+        # a build without CUDA, a machine without a card, or without a tenth one: one line each
+        self.assert_refused(run(*g, "--backend", "cuda", "--device", "9"))
 
     def test_eval(self):
         e = ["eval", "-m", TINY]

@@ -32,6 +32,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         LT_ASSERT(m.chunk >= 1 && m.window >= 0 && m.sink >= 0 && m.ema > 0 && m.ema < 1);
         LT_ASSERT(m.sink_policy >= LT_SINK_NONE && m.sink_policy <= LT_SINK_EMA);
         LT_ASSERT(m.prompt_switch >= LT_SWITCH_NONE && m.prompt_switch <= LT_SWITCH_LERP);
+        LT_ASSERT(m.init_mode >= LT_INIT_DEFAULT && m.init_mode <= LT_INIT_PREFILL);
         LT_ASSERT(m.n_step >= 1 && m.n_step <= LTI_MAX_STEPS && m.flow_shift > 0);
         cJSON_Delete(o);
         lt_free(json);

@@ -12,6 +12,7 @@
 
 #include "base/json.h"
 #include "dit/dit.h"
+#include "tests/fast_backend.h"
 
 #define DIR LT_SOURCE_DIR "/tests/golden/dit/"
 
@@ -168,11 +169,11 @@ static void test_ref_bf16(void **state) {
 }
 static void test_cpu_f32(void **state) {
     (void)state;
-    check_backend("cpu", LTI_F32, 2e-5);
+    check_backend(fast_backend(), LTI_F32, 2e-5);
 }
 static void test_cpu_bf16(void **state) {
     (void)state;
-    check_backend("cpu", LTI_BF16, 1e-2);
+    check_backend(fast_backend(), LTI_BF16, 1e-2);
 }
 
 static void test_config(void **state) {

@@ -11,6 +11,7 @@
 
 #include "base/json.h"
 #include "pipeline/stream.h"
+#include "tests/fast_backend.h"
 
 #define DIR LT_SOURCE_DIR "/tests/golden/"
 
@@ -135,11 +136,11 @@ static void test_ref_f32(void **state) {
 }
 static void test_cpu_f32(void **state) {
     (void)state;
-    check("cpu", LTI_F32, 2e-5);
+    check(fast_backend(), LTI_F32, 2e-5);
 }
 static void test_cpu_bf16(void **state) {
     (void)state;
-    check("cpu", LTI_BF16, 1e-2);
+    check(fast_backend(), LTI_BF16, 1e-2);
 }
 
 static int setup(void **state) {

@@ -17,6 +17,7 @@
 #include "base/json.h"
 #include "pipeline/defaults.h"
 #include "pipeline/stream.h"
+#include "tests/fast_backend.h"
 
 #define DIR LT_SOURCE_DIR "/tests/golden/systems/"
 #define MAX_EVENTS 2
@@ -302,7 +303,8 @@ static void check(int kind) {
     lt_error err = {0};
     /* ref takes minutes under sanitizers; the files are read before any backend */
     int n = kind == REF_F32 ? 1 : FORMATS, bad = 0;
-    if (lti_dev_open(kinds[kind].backend, 1, NULL, &d, &err) != LT_OK) fail_msg("%s", err.msg);
+    const char *backend = kind == REF_F32 ? kinds[kind].backend : fast_backend();
+    if (lti_dev_open(backend, 1, NULL, &d, &err) != LT_OK) fail_msg("%s", err.msg);
     for (int f = 0; f < n; f++) {
         char file[64];
         snprintf(file, sizeof file, "model.%s", formats[f]);
@@ -396,7 +398,7 @@ static void test_torch_root(void **state) {
     (void)state;
     const system_case *k = &cases[0];
     lti_dev *d = NULL;
-    assert_int_equal(lti_dev_open("cpu", 1, NULL, &d, NULL), LT_OK);
+    assert_int_equal(lti_dev_open(fast_backend(), 1, NULL, &d, NULL), LT_OK);
     float *want = expected(k);
     float *ema = rollout_of(d, "model.pt", &(lti_weights_options){.root = "generator_ema"}, k);
     float *plain = rollout_of(d, "model.pt", &(lti_weights_options){.root = "generator"}, k);
@@ -416,7 +418,7 @@ static void test_lora(void **state) {
     const lti_lora_ref lora = {DIR "lora.pt", 1};
     const lti_weights_options opt = {.lora = &lora, .n_lora = 1};
     lti_dev *d = NULL;
-    assert_int_equal(lti_dev_open("cpu", 1, NULL, &d, NULL), LT_OK);
+    assert_int_equal(lti_dev_open(fast_backend(), 1, NULL, &d, NULL), LT_OK);
     float *base = expected(k);
     float *want = rollout_of(d, "lora_merged.safetensors.index.json", NULL, k);
     double apart = tail_error(k, base, want, k->frames);

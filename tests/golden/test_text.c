@@ -5,6 +5,7 @@
 #include "base/filemap.h"
 #include "base/json.h"
 #include "text/text.h"
+#include "tests/fast_backend.h"
 #include <dirent.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -100,9 +101,9 @@ static void run(void **state, const char *backend, lti_dtype compute, double bou
 }
 
 static void test_ref_f32(void **state) { run(state, "ref", LTI_F32, 1e-4); }
-static void test_cpu_f32(void **state) { run(state, "cpu", LTI_F32, 1e-4); }
+static void test_cpu_f32(void **state) { run(state, fast_backend(), LTI_F32, 1e-4); }
 static void test_ref_bf16(void **state) { run(state, "ref", LTI_BF16, 2e-2); }
-static void test_cpu_bf16(void **state) { run(state, "cpu", LTI_BF16, 2e-2); }
+static void test_cpu_bf16(void **state) { run(state, fast_backend(), LTI_BF16, 2e-2); }
 
 static void test_bad_input(void **state) {
     fixture *f = *state;
@@ -183,7 +184,7 @@ static void assert_same_rows(const lti_text_rows *a, const lti_text_rows *b) {
 
 static void test_streamed_is_the_same(void **state) {
     fixture *f = *state;
-    static const char *const backend[] = {"ref", "cpu", "cpu"};
+    const char *const backend[] = {"ref", fast_backend(), fast_backend()};
     static const lti_dtype compute[] = {LTI_F32, LTI_F32, LTI_BF16};
     for (int i = 0; i < 3; i++) {
         const char *prompt = cJSON_GetArrayItem(f->prompts, 5 + i)->valuestring;
@@ -207,7 +208,7 @@ static void *race(void *p) {
     lti_dev *d = NULL;
     for (int i = 0; i < 8; i++) {
         lti_text_rows_free(&c->r);
-        if (lti_dev_open("cpu", 1, NULL, &d, NULL)) return p;
+        if (lti_dev_open(fast_backend(), 1, NULL, &d, NULL)) return p;
         lt_status st = lti_text_encode(c->t, d, c->prompt, &c->r, NULL);
         lti_dev_close(&d);
         if (st) return p;
@@ -223,7 +224,7 @@ static void test_streamed_threads(void **state) {
     lti_text *t = NULL;
     racer c[3] = {0};
     pthread_t thread[3];
-    assert_int_equal(lti_dev_open("cpu", 1, NULL, &d, NULL), LT_OK);
+    assert_int_equal(lti_dev_open(fast_backend(), 1, NULL, &d, NULL), LT_OK);
     assert_int_equal(
         lti_text_open_with(d, f->w, NULL, DATA "spiece.model", TEXT_LEN, LTI_F32, &o, &t, NULL),
         LT_OK);
@@ -292,7 +293,7 @@ static lti_text_rows encode_copy(const char *prompt) {
     const lti_text_options o = {.cache_dir = CACHE};
     lti_weights *w = NULL;
     assert_int_equal(lti_weights_open(COPY, LTI_PART_TEXT, &w, NULL), LT_OK);
-    lti_text_rows r = encode_with(w, &o, "cpu", LTI_F32, prompt);
+    lti_text_rows r = encode_with(w, &o, fast_backend(), LTI_F32, prompt);
     lti_weights_close(&w);
     return r;
 }
@@ -304,8 +305,8 @@ static void test_cache_hit(void **state) {
     const lti_text_options plain = {.mode = LTI_TEXT_RESIDENT};
     clear_cache();
     copy_encoder();
-    lti_text_rows want = encode_with(f->w, &plain, "cpu", LTI_F32, "a red ball");
-    lti_text_rows other = encode_with(f->w, &plain, "cpu", LTI_F32, "snow");
+    lti_text_rows want = encode_with(f->w, &plain, fast_backend(), LTI_F32, "a red ball");
+    lti_text_rows other = encode_with(f->w, &plain, fast_backend(), LTI_F32, "snow");
     lti_text_rows first = encode_copy("a red ball");
     assert_same_rows(&want, &first);
     assert_int_equal(cache_files(NULL, 0), 1);
@@ -341,8 +342,8 @@ static void test_cache_key(void **state) {
     clear_cache();
     const lti_text_options o = {.cache_dir = CACHE};
     lti_text_rows r[5];
-    r[0] = encode_with(f->w, &o, "cpu", LTI_F32, "snow");
-    r[1] = encode_with(f->w, &o, "cpu", LTI_BF16, "snow");
+    r[0] = encode_with(f->w, &o, fast_backend(), LTI_F32, "snow");
+    r[1] = encode_with(f->w, &o, fast_backend(), LTI_BF16, "snow");
     r[2] = encode_with(f->w, &o, "ref", LTI_F32, "snow");
     assert_int_equal(cache_files(NULL, 0), 3);
     copy_encoder();
@@ -361,19 +362,19 @@ static void test_cache_damage(void **state) {
     char path[512];
     const lti_text_options o = {.cache_dir = CACHE};
     clear_cache();
-    lti_text_rows want = encode_with(f->w, &o, "cpu", LTI_F32, "snow");
+    lti_text_rows want = encode_with(f->w, &o, fast_backend(), LTI_F32, "snow");
     assert_int_equal(cache_files(path, sizeof path), 1);
     struct stat st;
     assert_int_equal(stat(path, &st), 0);
     for (long at = 0; at < st.st_size; at += 37) { /* any byte: header, ids, rows, sums */
         spoil(path, at, 1);
-        lti_text_rows r = encode_with(f->w, &o, "cpu", LTI_F32, "snow");
+        lti_text_rows r = encode_with(f->w, &o, fast_backend(), LTI_F32, "snow");
         assert_same_rows(&want, &r);
         lti_text_rows_free(&r);
     }
     for (long cut = 0; cut < st.st_size; cut += st.st_size / 7 + 1) {
         assert_int_equal(truncate(path, cut), 0);
-        lti_text_rows r = encode_with(f->w, &o, "cpu", LTI_F32, "snow");
+        lti_text_rows r = encode_with(f->w, &o, fast_backend(), LTI_F32, "snow");
         assert_same_rows(&want, &r);
         lti_text_rows_free(&r);
         struct stat now;

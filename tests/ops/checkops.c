@@ -382,6 +382,7 @@ static int open_targets(const options *o, target t[8]) {
         for (int level = o->bench ? lti_cpu_best_level() : 0; level <= lti_cpu_best_level();
              level++)
             t[n++] = open_target(o, "cpu", level);
+    if (o->backend && strncmp(o->backend, "cuda", 4) == 0) t[n++] = open_target(o, o->backend, -1);
     if (n == 0) {
         fprintf(stderr, "checkops: no backend \"%s\"; there are %s\n", o->backend,
                 lti_backend_names());

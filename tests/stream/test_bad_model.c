@@ -290,12 +290,34 @@ static void component_files(void **state) {
     remove(moved);
 }
 
+/* A VAE's encoder beside a small decoder: its latents must be the diffusion model's too. */
+static void encoder_of_another_model(void **state) {
+    (void)state;
+    static const char golden[] = LT_SOURCE_DIR "/tests/golden/vae";
+    lt_engine *e = NULL;
+    lt_error err = {0};
+    lt_engine_params p;
+    restore();
+    store(VAE, buf, load(golden, "odd_encoder.safetensors"));
+    store("vae/config.json", buf, load(golden, "odd_config.json"));
+    lt_engine_params_init(&p);
+    p.model_dir = dir;
+    p.tae_path = LT_SOURCE_DIR "/tests/golden/tae/tiny.safetensors";
+    p.threads = 1;
+    p.parts = LT_PART_DIT | LT_PART_TAE | LT_PART_ENCODER;
+    assert_int_equal(lt_engine_open(&p, &e, &err), LT_EFORMAT);
+    assert_null(e);
+    assert_non_null(strstr(err.msg, "encodes to 5 latent channels"));
+    assert_non_null(strstr(err.msg, "transformer"));
+    restore();
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(json_values),     cmocka_unit_test(json_is_a_folder),
         cmocka_unit_test(swapped_parts),   cmocka_unit_test(json_null_is_absent),
         cmocka_unit_test(wrong_tensors),   cmocka_unit_test(not_a_number),
-        cmocka_unit_test(component_files),
+        cmocka_unit_test(component_files), cmocka_unit_test(encoder_of_another_model),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

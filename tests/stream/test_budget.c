@@ -9,6 +9,7 @@
 #include <math.h>
 #include "pipeline/budget.h"
 #include "tests/stream/tiny.h"
+#include "text/umt5.h"
 
 #define GIB ((double)(1u << 30))
 
@@ -43,6 +44,7 @@ static lt_status try_stream(lt_engine *e, const lt_stream_params *sp, lt_stream_
 
 static const lti_ops *real;
 static size_t given; /* and not given back */
+static size_t most;  /* of it at once */
 static struct {
     void *at;
     size_t bytes;
@@ -52,6 +54,7 @@ static int n_piece;
 static void *count_alloc(lti_dev *d, size_t bytes) {
     assert_true(n_piece < 4096);
     given += bytes;
+    if (given > most) most = given;
     piece[n_piece].bytes = bytes;
     return piece[n_piece++].at = real->alloc(d, bytes);
 }
@@ -83,7 +86,7 @@ static lti_dev *counting_dev(const lti_ops *ops) {
     lti_dev *d = NULL;
     assert_int_equal(lti_dev_open(ops->name, 1, NULL, &d, NULL), LT_OK);
     real = ops;
-    given = 0;
+    given = most = 0;
     n_piece = 0;
     d->ops.alloc = count_alloc;
     d->ops.free = count_free;
@@ -198,6 +201,34 @@ static void streams_as_promised(void **state) {
     lt_engine_close(&e);
 }
 
+/* A prompt that is encoded, to the byte; the same for an encoder that is streamed. */
+static void prompt_as_promised(void **state) {
+    (void)state;
+    static const char *const prompt[] = {"x", "a red ball bounces"};
+    lt_engine_params p = params("cpu", LT_DTYPE_F32);
+    lt_engine *e = open_ok(&p);
+    p.max_ram_gib = (double)(lti_memory_total(&e->memory) - 1) / GIB;
+    lt_engine *streamed = open_ok(&p);
+    assert_true(lti_text_streamed(streamed->text) && !lti_text_streamed(e->text));
+    for (int i = 0; i < 2; i++) {
+        lti_memory m = {0}, same = {0};
+        lti_text_rows rows;
+        assert_int_equal(lti_count_text(e, prompt[i], &m, NULL), LT_OK);
+        assert_int_equal(lti_count_text(streamed, prompt[i], &same, NULL), LT_OK);
+        assert_int_equal(m.activations, same.activations);
+        lti_dev *d = counting_dev(&lti_ops_cpu);
+        assert_int_equal(lti_text_encode(e->text, d, prompt[i], &rows, NULL), LT_OK);
+        const int64_t n = rows.n, bias = e->text->n_head * (n * n + 2 * n);
+        const int64_t host = bias + e->info.text_len * lti_text_dim(e->text);
+        assert_true(most > 0 && given == 0);
+        assert_int_equal(m.activations, most + (size_t)host * sizeof(float));
+        lti_text_rows_free(&rows);
+        lti_dev_close(&d);
+    }
+    lt_engine_close(&streamed);
+    lt_engine_close(&e);
+}
+
 static void just_below_and_just_above(void **state) {
     (void)state;
     lt_engine_params p = params("cpu", LT_DTYPE_F32);
@@ -305,11 +336,9 @@ static void limits_that_are_none(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(weights_as_promised),
-        cmocka_unit_test(streams_as_promised),
-        cmocka_unit_test(just_below_and_just_above),
-        cmocka_unit_test(text_is_streamed_to_fit),
-        cmocka_unit_test(far_too_much),
+        cmocka_unit_test(weights_as_promised),     cmocka_unit_test(streams_as_promised),
+        cmocka_unit_test(prompt_as_promised),      cmocka_unit_test(just_below_and_just_above),
+        cmocka_unit_test(text_is_streamed_to_fit), cmocka_unit_test(far_too_much),
         cmocka_unit_test(limits_that_are_none),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

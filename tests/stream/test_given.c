@@ -10,6 +10,7 @@
 #include "base/rng.h"
 #include "pipeline/engine.h"
 #include "pipeline/given.h"
+#include "tests/fast_backend.h"
 #include "tests/stream/tiny.h"
 
 enum { CHUNK = 3, CHUNKS = 7, C = 16, SIDE = 4, FRAME = C * SIDE * SIDE };
@@ -22,7 +23,7 @@ static int open_engine(void **state) {
     lt_error err = {0};
     lt_engine_params_init(&p);
     p.model_dir = TINY;
-    p.backend = "cpu";
+    p.backend = fast_backend();
     p.threads = 1;
     p.dtype = LT_DTYPE_F32;
     p.parts = LT_PART_DIT | LT_PART_TEXT | LT_PART_VAE | LT_PART_ENCODER;
@@ -394,10 +395,39 @@ static void bad_pictures(void **state) {
     lt_stream_params p = tiny_params(17);
     p.init_rgb = pictures;
     p.n_init = 1;
-    assert_int_equal(tiny_engine("cpu", 1, &plain, &err), LT_OK);
+    assert_int_equal(tiny_engine(fast_backend(), 1, &plain, &err), LT_OK);
     assert_int_equal(lt_stream_open(plain, &p, &s, &err), LT_EINVAL);
     assert_non_null(strstr(err.msg, "LT_PART_ENCODER"));
     lt_engine_close(&plain);
+}
+
+/* The caller's word goes first, then the model's where the pictures allow it. */
+static void model_says_how(void **state) {
+    (void)state;
+    static uint8_t pictures[9 * PICTURE];
+    enum { NO = LT_INIT_DEFAULT, CL = LT_INIT_CLAMP, PF = LT_INIT_PREFILL, REFUSED = -1 };
+    const struct {
+        int model, asked, n, chunk, how;
+    } k[] = {{NO, NO, 1, 3, CL}, {NO, NO, 1, 1, PF},      {NO, NO, 5, 3, REFUSED},
+             {NO, NO, 9, 3, PF}, {CL, NO, 1, 3, CL},      {CL, NO, 1, 1, PF},
+             {CL, NO, 5, 3, CL}, {CL, NO, 9, 3, PF},      {PF, NO, 1, 1, PF},
+             {PF, NO, 9, 3, PF}, {PF, NO, 1, 3, REFUSED}, {PF, CL, 1, 3, CL},
+             {CL, PF, 9, 3, PF}, {CL, PF, 1, 3, REFUSED}};
+    const int32_t before = engine->info.init_mode;
+    assert_int_equal(before, LT_INIT_DEFAULT);
+    for (size_t i = 0; i < sizeof k / sizeof *k; i++) {
+        lt_stream_params p = tiny_params(17);
+        lti_plan plan;
+        p.init_rgb = pictures;
+        p.n_init = k[i].n;
+        p.init_mode = k[i].asked;
+        p.chunk = k[i].chunk;
+        engine->info.init_mode = k[i].model;
+        const lt_status st = lti_plan_make(engine, &p, &plan, NULL);
+        const int how = st < 0 ? REFUSED : plan.take.clamp ? CL : PF;
+        if (how != k[i].how) fail_msg("row %zu: %d, expected %d", i, how, k[i].how);
+    }
+    engine->info.init_mode = before;
 }
 
 /* Later prompts count from the first new frame on. */
@@ -429,6 +459,7 @@ int main(void) {
                                        cmocka_unit_test(seam_fades),
                                        cmocka_unit_test(same_memory),
                                        cmocka_unit_test(bad_pictures),
+                                       cmocka_unit_test(model_says_how),
                                        cmocka_unit_test(prompts_behind_the_past)};
     return cmocka_run_group_tests(tests, open_engine, close_engine);
 }

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include <cmocka.h>
+#include "tests/fast_backend.h"
 #include "tests/stream/tiny.h"
 
 enum { N = 57 }; /* frames: 9 + 12 * 4 */
@@ -17,7 +18,7 @@ static lt_engine *engine;
 
 static int setup(void **state) {
     (void)state;
-    return tiny_engine("cpu", 1, &engine, NULL) == LT_OK ? 0 : -1;
+    return tiny_engine(fast_backend(), 1, &engine, NULL) == LT_OK ? 0 : -1;
 }
 
 static int teardown(void **state) {
@@ -185,7 +186,7 @@ static lt_status open_with(const char *dir, const char *preset, lt_engine **e, l
     lt_engine_params p;
     lt_engine_params_init(&p);
     p.model_dir = dir;
-    p.backend = "cpu";
+    p.backend = fast_backend();
     p.threads = 1;
     p.preset = preset;
     return lt_engine_open(&p, e, err);

@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include "tests/fast_backend.h"
 #include "tests/stream/tiny.h"
 
 #define N 34 /* frames: chunk 0 gives 9, later ones 12; 34 ends inside a chunk */
@@ -25,7 +26,7 @@ static uint8_t *frames_of(lt_engine *e, const lt_stream_params *p) {
 
 static void labels_and_end(void **state) {
     (void)state;
-    lt_engine *e = open_tiny("cpu", 2);
+    lt_engine *e = open_tiny(fast_backend(), 2);
     lt_stream_params p = tiny_params(N);
     lt_stream *s = NULL;
     lt_frame f;
@@ -48,7 +49,7 @@ static void labels_and_end(void **state) {
 static void same_seed_same_frames(void **state) {
     (void)state;
     for (int mode = LT_MODE_CHUNK; mode <= LT_MODE_ROLLING; mode++) {
-        lt_engine *one = open_tiny("cpu", 1), *two = open_tiny("cpu", 2);
+        lt_engine *one = open_tiny(fast_backend(), 1), *two = open_tiny(fast_backend(), 2);
         lt_stream_params p = tiny_params(N);
         p.mode = mode;
         uint8_t *a = frames_of(one, &p), *b = frames_of(two, &p), *c = frames_of(two, &p);
@@ -66,7 +67,7 @@ static void same_seed_same_frames(void **state) {
 /* A longer take starts with the very frames of a shorter one. */
 static void prefix_does_not_depend_on_length(void **state) {
     (void)state;
-    lt_engine *e = open_tiny("cpu", 1);
+    lt_engine *e = open_tiny(fast_backend(), 1);
     lt_stream_params p = tiny_params(N), longer = tiny_params(3 * N);
     uint8_t *a = frames_of(e, &p), *b = calloc(3 * N, TINY_RGB);
     assert_int_equal(tiny_collect(e, &longer, b, 3 * N), 3 * N);
@@ -77,7 +78,7 @@ static void prefix_does_not_depend_on_length(void **state) {
 
 static void again_when_all_frames_are_held(void **state) {
     (void)state;
-    lt_engine *e = open_tiny("cpu", 1);
+    lt_engine *e = open_tiny(fast_backend(), 1);
     lt_stream_params p = tiny_params(0); /* endless */
     lt_stream *s = NULL;
     lt_frame held[256];
@@ -106,7 +107,7 @@ static int stop_after(void *opaque, const lt_progress *p) {
 
 static void cancel_at_each_step(void **state) {
     (void)state;
-    lt_engine *e = open_tiny("cpu", 1);
+    lt_engine *e = open_tiny(fast_backend(), 1);
     for (int at = 1; at <= 7; at++) {
         stop_at stop = {0, at};
         lt_stream_params p = tiny_params(0);
@@ -135,7 +136,7 @@ static void *collect_thread(void *arg) {
 
 static void two_streams_do_not_disturb_each_other(void **state) {
     (void)state;
-    lt_engine *e = open_tiny("cpu", 1);
+    lt_engine *e = open_tiny(fast_backend(), 1);
     lt_stream_params p = tiny_params(N), q = tiny_params(N);
     q.seed = 99;
     q.mode = LT_MODE_ROLLING;
@@ -152,7 +153,7 @@ static void two_streams_do_not_disturb_each_other(void **state) {
 
 static void bad_parameters(void **state) {
     (void)state;
-    lt_engine *e = open_tiny("cpu", 1);
+    lt_engine *e = open_tiny(fast_backend(), 1);
     struct {
         const char *word;
         lt_stream_params p;
@@ -182,7 +183,7 @@ static void bad_parameters(void **state) {
 /* A caller compiled against a shorter struct: the missing fields take their defaults. */
 static void older_struct_size(void **state) {
     (void)state;
-    lt_engine *e = open_tiny("cpu", 1);
+    lt_engine *e = open_tiny(fast_backend(), 1);
     lt_stream_params full = tiny_params(N), old;
     memset(&old, 0xee, sizeof old);
     lt_stream_params_init_sized(&old, offsetof(lt_stream_params, chunk));

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 #include "base/error.h"
 #include "pipeline/engine.h"
+#include "tests/fast_backend.h"
 #include "tests/stream/tiny.h"
 
 #define TAE LT_SOURCE_DIR "/tests/golden/tae/tiny.safetensors"
@@ -20,7 +21,7 @@ static lt_engine *open_engine(const char *tae, int parts) {
     lt_engine_params p;
     lt_engine_params_init(&p);
     p.model_dir = TINY;
-    p.backend = "cpu";
+    p.backend = fast_backend();
     p.threads = 2;
     p.tae_path = tae;
     p.parts = parts;

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 #include "base/json.h"
 #include "pipeline/stream.h"
+#include "tests/fast_backend.h"
 #include "tests/stream/tiny.h"
 #include <stdio.h>
 #include <sys/stat.h>
@@ -73,10 +74,10 @@ static void rollout(const char *backend, lti_dtype dt, const char *file, const c
 
 static void test_latents(void **state) {
     (void)state;
-    static const struct {
+    const struct {
         const char *backend;
         lti_dtype dt;
-    } c[] = {{"ref", LTI_F32}, {"cpu", LTI_F32}, {"cpu", LTI_BF16}};
+    } c[] = {{"ref", LTI_F32}, {fast_backend(), LTI_F32}, {fast_backend(), LTI_BF16}};
     static float want[FRAMES * FRAME], got[FRAMES * FRAME];
     for (int i = 0; i < 3; i++) {
         rollout(c[i].backend, c[i].dt, TINY "/transformer/" SAFE, NULL, want);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/rng.h"
+#include "tests/fast_backend.h"
 #include "tests/vae_rig.h"
 #include "vae/graph.h"
 
@@ -42,7 +43,7 @@ static clip *new_clip(void) {
 static void test_reset_starts_over(void **state) {
     (void)state;
     vae_rig r;
-    open_odd(&r, "cpu", 0, LTI_F32);
+    open_odd(&r, fast_backend(), 0, LTI_F32);
     clip *a = new_clip(), *b = new_clip(), *other = new_clip();
     decode_clip(&r, r.state, 1, a);
     lti_vae_state_reset(r.d, r.state);
@@ -59,7 +60,7 @@ static void test_reset_starts_over(void **state) {
 static void test_history_reaches_the_next_latent(void **state) {
     (void)state;
     vae_rig r;
-    open_odd(&r, "cpu", 0, LTI_F32);
+    open_odd(&r, fast_backend(), 0, LTI_F32);
     clip *a = new_clip(), *b = new_clip();
     step(&r, r.state, 1, 0, a);
     step(&r, r.state, 7, 1, a);
@@ -77,7 +78,7 @@ static void test_two_states_do_not_meet(void **state) {
     vae_rig r;
     lt_error err = {0};
     lti_vae_state *second;
-    open_odd(&r, "cpu", 0, LTI_BF16);
+    open_odd(&r, fast_backend(), 0, LTI_BF16);
     rig_check(lti_vae_state_open(r.d, r.vae, H, W, &second, &err), &err);
     clip *a = new_clip(), *b = new_clip(), *a2 = new_clip(), *b2 = new_clip();
     decode_clip(&r, r.state, 1, a);
@@ -110,15 +111,15 @@ static void check_threads(const char *backend, lti_dtype dtype) {
 static void test_bytes_do_not_depend_on_threads(void **state) {
     (void)state;
     check_threads("ref", LTI_F32);
-    check_threads("cpu", LTI_F32);
-    check_threads("cpu", LTI_BF16);
+    check_threads(fast_backend(), LTI_F32);
+    check_threads(fast_backend(), LTI_BF16);
 }
 
 /* A measure pass leaves the state as it was and the slab it asks for is enough and all used. */
 static void test_measure_pass(void **state) {
     (void)state;
     vae_rig r;
-    open_odd(&r, "cpu", 0, LTI_BF16);
+    open_odd(&r, fast_backend(), 0, LTI_BF16);
     clip *a = new_clip(), *b = new_clip();
     decode_clip(&r, r.state, 1, a);
     assert_int_equal(r.arena.peak, r.arena.cap);
@@ -149,10 +150,11 @@ static size_t decode_split(const char *backend, lti_dtype dtype, size_t split, c
  * another kernel for another number of frames; for these shapes its sums are equal, too. */
 static void test_frame_by_frame_is_the_same(void **state) {
     (void)state;
-    static const struct {
+    const struct {
         const char *backend;
         lti_dtype dtype;
-    } with[] = {{"ref", LTI_F32}, {"ref", LTI_BF16}, {"cpu", LTI_F32}, {"cpu", LTI_BF16}};
+    } with[] = {
+        {"ref", LTI_F32}, {"ref", LTI_BF16}, {fast_backend(), LTI_F32}, {fast_backend(), LTI_BF16}};
     clip *a = new_clip(), *b = new_clip();
     for (size_t i = 0; i < sizeof with / sizeof *with; i++) {
         size_t whole = decode_split(with[i].backend, with[i].dtype, SIZE_MAX, a), least = whole;
@@ -179,7 +181,7 @@ static void *counting_alloc(lti_dev *d, size_t bytes) {
 static void test_memory_is_constant(void **state) {
     (void)state;
     vae_rig r;
-    open_odd(&r, "cpu", 0, LTI_BF16);
+    open_odd(&r, fast_backend(), 0, LTI_BF16);
     real_alloc = r.d->ops.alloc;
     r.d->ops.alloc = counting_alloc;
     clip *a = new_clip();
