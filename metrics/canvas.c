@@ -9,9 +9,6 @@
 #include <math.h>
 #include <string.h>
 
-static int min_int(int a, int b) { return a < b ? a : b; }
-static int max_int(int a, int b) { return a > b ? a : b; }
-
 /* To int without overflow; NaN becomes 0. */
 static int to_int(float v) { return v > 1e6f ? 1000000 : v < -1e6f ? -1000000 : (int)v; }
 static int floor_int(float v) { return to_int(floorf(v)); }
@@ -23,10 +20,10 @@ void lti_canvas_init(lti_canvas *c, uint8_t *rgb, int w, int h) {
 void lti_canvas_unclip(lti_canvas *c) { c->x0 = c->y0 = 0, c->x1 = c->w, c->y1 = c->h; }
 
 void lti_canvas_clip(lti_canvas *c, int x, int y, int w, int h) {
-    c->x0 = min_int(max_int(x, 0), c->w);
-    c->y0 = min_int(max_int(y, 0), c->h);
-    c->x1 = min_int(max_int(x + w, c->x0), c->w);
-    c->y1 = min_int(max_int(y + h, c->y0), c->h);
+    c->x0 = lti_min_int(lti_max_int(x, 0), c->w);
+    c->y0 = lti_min_int(lti_max_int(y, 0), c->h);
+    c->x1 = lti_min_int(lti_max_int(x + w, c->x0), c->w);
+    c->y1 = lti_min_int(lti_max_int(y + h, c->y0), c->h);
 }
 
 static uint8_t *pixel(const lti_canvas *c, int x, int y) {
@@ -41,15 +38,15 @@ static void blend(uint8_t *p, lti_ink ink, float alpha) {
 }
 
 void lti_canvas_fill(lti_canvas *c, int x, int y, int w, int h, lti_ink ink, float alpha) {
-    const int x0 = max_int(x, c->x0), x1 = min_int(x + w, c->x1);
-    const int y0 = max_int(y, c->y0), y1 = min_int(y + h, c->y1);
+    const int x0 = lti_max_int(x, c->x0), x1 = lti_min_int(x + w, c->x1);
+    const int y0 = lti_max_int(y, c->y0), y1 = lti_min_int(y + h, c->y1);
     for (int j = y0; j < y1; j++)
         for (int i = x0; i < x1; i++) blend(pixel(c, i, j), ink, alpha);
 }
 
 void lti_canvas_image(lti_canvas *c, int x, int y, const uint8_t *rgb, int w, int h, int zoom) {
-    const int x0 = max_int(x, c->x0), x1 = min_int(x + w * zoom, c->x1);
-    const int y0 = max_int(y, c->y0), y1 = min_int(y + h * zoom, c->y1);
+    const int x0 = lti_max_int(x, c->x0), x1 = lti_min_int(x + w * zoom, c->x1);
+    const int y0 = lti_max_int(y, c->y0), y1 = lti_min_int(y + h * zoom, c->y1);
     for (int j = y0; j < y1; j++) {
         const uint8_t *row = rgb + (size_t)((j - y) / zoom) * (size_t)w * 3;
         for (int i = x0; i < x1; i++) memcpy(pixel(c, i, j), row + (size_t)((i - x) / zoom) * 3, 3);
@@ -58,7 +55,7 @@ void lti_canvas_image(lti_canvas *c, int x, int y, const uint8_t *rgb, int w, in
 
 void lti_canvas_column(lti_canvas *c, int x, float y0, float y1, lti_ink ink, float alpha) {
     if (x < c->x0 || x >= c->x1) return;
-    const int j0 = max_int(floor_int(y0), c->y0), j1 = min_int(floor_int(y1) + 1, c->y1);
+    const int j0 = lti_max_int(floor_int(y0), c->y0), j1 = lti_min_int(floor_int(y1) + 1, c->y1);
     for (int j = j0; j < j1; j++) {
         const float top = fmaxf(y0, (float)j), bottom = fminf(y1, (float)(j + 1));
         if (bottom > top) blend(pixel(c, x, j), ink, alpha * (bottom - top));
@@ -79,7 +76,7 @@ static void paint_column(lti_canvas *c, int x, int y0, int y1, const lti_seg *se
                          float width, lti_ink ink, float alpha) {
     const float thin = fminf(width, 1), r = fmaxf(width, 1) / 2;
     const float reach = r + 0.5f;
-    y0 = max_int(y0, c->y0), y1 = min_int(y1, c->y1);
+    y0 = lti_max_int(y0, c->y0), y1 = lti_min_int(y1, c->y1);
     for (int y = y0; y < y1; y++) {
         const float cy = (float)y + 0.5f;
         float d2 = reach * reach;
@@ -103,8 +100,8 @@ void lti_canvas_strokes(lti_canvas *c, const lti_seg *seg, int n, float width, l
     }
     const float reach = fmaxf(width, 1) / 2 + 1;
     const int top = floor_int(y0 - reach), bottom = floor_int(y1 + reach) + 1;
-    const int left = max_int(floor_int(x0 - reach), c->x0);
-    const int right = min_int(floor_int(x1 + reach) + 1, c->x1);
+    const int left = lti_max_int(floor_int(x0 - reach), c->x0);
+    const int right = lti_min_int(floor_int(x1 + reach) + 1, c->x1);
     for (int x = left; x < right; x++) paint_column(c, x, top, bottom, seg, n, width, ink, alpha);
 }
 
@@ -128,8 +125,8 @@ void lti_canvas_line(lti_canvas *c, const lti_point *p, int n, float width, lti_
     enum { NEAR = 64 }; /* segments that touch one pixel column; more are painted in turns */
     if (n <= 0) return;
     const float reach = fmaxf(width, 1) / 2 + 1;
-    const int left = max_int(floor_int(p[0].x - reach), c->x0);
-    const int right = min_int(floor_int(p[n - 1].x + reach) + 1, c->x1);
+    const int left = lti_max_int(floor_int(p[0].x - reach), c->x0);
+    const int right = lti_min_int(floor_int(p[n - 1].x + reach) + 1, c->x1);
     int from = 0;
     for (int x = left; x < right; x++) {
         const float cx = (float)x + 0.5f;

@@ -9,6 +9,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+static inline int lti_min_int(int a, int b) { return a < b ? a : b; }
+static inline int lti_max_int(int a, int b) { return a > b ? a : b; }
+
 typedef struct lti_ink {
     uint8_t r, g, b;
 } lti_ink;

@@ -30,7 +30,6 @@ static const float NAME_SIZE = 1.4f, TIME_SIZE = 1.15f;
 
 typedef struct shot {
     uint8_t *rgb; /* [h, w, 3] */
-    int64_t frame;
     double seconds;
 } shot;
 
@@ -45,8 +44,6 @@ struct lt_contact {
     uint32_t *sum;  /* [width, 3] of a row of small pixels */
 };
 
-static int min_int(int a, int b) { return a < b ? a : b; }
-static int max_int(int a, int b) { return a > b ? a : b; }
 static size_t shot_bytes(const lt_contact *c) { return (size_t)c->w * (size_t)c->h * 3; }
 
 /* ---- collecting --------------------------------------------------------------------------------- */
@@ -54,11 +51,12 @@ static size_t shot_bytes(const lt_contact *c) { return (size_t)c->w * (size_t)c-
 static void choose_size(lt_contact *c) {
     const double fit = fmin((double)TILE_W / c->width, (double)TILE_H / c->height);
     c->zoom = fit > 1 ? (int)fit : 1;
-    c->w = fit < 1 ? max_int((int)lround(c->width * fit), 1) : c->width;
-    c->h = fit < 1 ? max_int((int)lround(c->height * fit), 1) : c->height;
+    c->w = fit < 1 ? lti_max_int((int)lround(c->width * fit), 1) : c->width;
+    c->h = fit < 1 ? lti_max_int((int)lround(c->height * fit), 1) : c->height;
     const size_t room = BUDGET / shot_bytes(c);
     const int most = 8 * c->tiles, least = 2 * c->tiles;
-    c->places = (room > (size_t)most ? most : max_int((int)room, least)) - 1; /* and the latest */
+    c->places =
+        (room > (size_t)most ? most : lti_max_int((int)room, least)) - 1; /* and the latest */
 }
 
 lt_status lt_contact_open(int32_t width, int32_t height, int32_t tiles, lt_contact **out,
@@ -161,11 +159,9 @@ lt_status lt_contact_push(lt_contact *c, const uint8_t *rgb, double seconds, lt_
         if (!place->rgb) return lti_oom(err, bytes);
     }
     shrink(c, rgb, c->last.rgb);
-    c->last.frame = frame;
     c->last.seconds = seconds;
     if (place) {
         memcpy(place->rgb, c->last.rgb, shot_bytes(c));
-        place->frame = frame;
         place->seconds = seconds;
         c->n++;
     }
@@ -183,7 +179,7 @@ static const shot *shot_at(const lt_contact *c, int i) {
     if (n < 2) return &c->shot[0];
     if (i == n - 1) return &c->last;
     const double frame = (double)i * (double)(c->frames - 1) / (n - 1);
-    return &c->shot[min_int((int)lround(frame / (double)c->step), c->n - 1)];
+    return &c->shot[lti_min_int((int)lround(frame / (double)c->step), c->n - 1)];
 }
 
 typedef struct band {
@@ -194,11 +190,11 @@ typedef struct band {
 
 /* alone: rows and columns of about the shape of a screen; else one row, as long as it fits. */
 static band band_of(const lt_contact *c, bool alone) {
-    band b = {.cell_w = max_int(c->w * c->zoom, CELL_W), .cell_h = c->h * c->zoom + TIME_H};
-    const int n = max_int(shown(c), 1), most = (MAX_SIDE - 2 * EDGE + GAP) / (b.cell_w + GAP);
-    b.columns = min_int(n, most);
+    band b = {.cell_w = lti_max_int(c->w * c->zoom, CELL_W), .cell_h = c->h * c->zoom + TIME_H};
+    const int n = lti_max_int(shown(c), 1), most = (MAX_SIDE - 2 * EDGE + GAP) / (b.cell_w + GAP);
+    b.columns = lti_min_int(n, most);
     double least = INFINITY;
-    for (int k = 1; alone && k <= min_int(n, most); k++) {
+    for (int k = 1; alone && k <= lti_min_int(n, most); k++) {
         const int rows = (n + k - 1) / k;
         const double shape = (double)k * (b.cell_w + GAP) / ((double)rows * (b.cell_h + GAP));
         const double off = fabs(log(shape / 1.9)) + 0.15 * (k * rows - n);

@@ -66,6 +66,18 @@ static double latest(const lti_drift *t, int i) {
     return n ? sum / (double)n : NAN;
 }
 
+static double moved_of(int i, double first, double now) {
+    /* + 1: a flat picture has no sharpness, and no octaves either */
+    const double moved = watch[i].relative ? log2((now + 1) / (first + 1)) : now - first;
+    return fabs(moved) / watch[i].scale;
+}
+
+double lti_drift_moved(int32_t metric, double first, double now) {
+    for (int i = 0; i < N; i++)
+        if ((int32_t)watch[i].metric == metric) return moved_of(i, first, now);
+    return NAN;
+}
+
 void lti_drift_get(const lti_drift *t, lt_drift *out) {
     out->score = out->first = out->now = NAN;
     out->metric = -1;
@@ -73,9 +85,7 @@ void lti_drift_get(const lti_drift *t, lt_drift *out) {
     for (int i = 0; i < N; i++) {
         const double first = t->first_n[i] ? t->first_sum[i] / (double)t->first_n[i] : NAN;
         const double now = latest(t, i);
-        /* + 1: a flat picture has no sharpness, and no octaves either */
-        const double moved = watch[i].relative ? log2((now + 1) / (first + 1)) : now - first;
-        const double score = fabs(moved) / watch[i].scale;
+        const double score = moved_of(i, first, now);
         if (!isfinite(score) || score <= out->score) continue;
         out->score = score;
         out->metric = watch[i].metric;

@@ -14,9 +14,6 @@
 #include <string.h>
 
 #define NEAR 0.0025 /* two times rounded to 1 ms each, against a first frame that was rounded too */
-#define NEEDS_RGB                                                                                  \
-    (LT_METRIC_BIT(LT_METRIC_FLICKER) | LT_METRIC_BIT(LT_METRIC_BOUNDARY) |                        \
-     LT_METRIC_BIT(LT_METRIC_HIST_FIRST) | LT_METRIC_BIT(LT_METRIC_HIST_PREV))
 
 typedef struct side { /* one of the two files */
     const char *path;
@@ -97,7 +94,7 @@ static lt_status open_ref(job *j, lt_error *err) {
 }
 
 static lt_status open_all(job *j, const char *path, lt_error *err) {
-    LT_TRY(open_side(j, &j->a, path, j->p.rgb || j->want & NEEDS_RGB, err));
+    LT_TRY(open_side(j, &j->a, path, j->p.rgb || j->want & LTI_METRICS_RGB, err));
     if (j->p.ref) LT_TRY(open_ref(j, err));
     const lt_reader_info *i = lti_source_info(j->a.src);
     lt_metrics_params m;

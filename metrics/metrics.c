@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define BIT(NAME) LT_METRIC_BIT(LT_METRIC_##NAME)
@@ -17,6 +18,7 @@ enum { MAX_SIDE = 8192 };
 /* What the parts need. */
 static const uint32_t OF_DIFF = BIT(FLICKER) | BIT(BOUNDARY);
 static const uint32_t OF_HIST = BIT(HIST_FIRST) | BIT(HIST_PREV);
+static const uint32_t OF_PLANES = LT_METRICS_NO_REF & ~LTI_METRICS_RGB;
 static const uint32_t OF_LEVELS = BIT(LUMA) | BIT(CONTRAST) | BIT(CLIP_LO) | BIT(CLIP_HI);
 static const uint32_t OF_SITI = BIT(SI) | BIT(TI);
 static const uint32_t OF_MOTION = BIT(MOTION) | BIT(WARP_ERROR) | BIT(SMOOTH);
@@ -32,8 +34,7 @@ struct lt_metrics {
     uint8_t *last_rgb;  /* [h, w, 3] of the last frame */
     uint8_t *stretched; /* [h, w] luma of this frame, 0..255, and of the last one */
     uint8_t *last_stretched;
-    bool last_full_range; /* of the last frame */
-    lti_made made, made_ref;
+    lti_fromrgb made, made_ref;
     lti_hist *hist;
     lti_seams *seams;
     lti_motion *motion;
@@ -79,9 +80,9 @@ static lt_status open_parts(lt_metrics *m, lt_error *err) {
     if (wants(m, OF_DIFF)) LT_TRY(take(&m->last_rgb, 3 * n, err));
     if (wants(m, OF_SITI)) LT_TRY(take(&m->stretched, n, err));
     if (wants(m, BIT(TI))) LT_TRY(take(&m->last_stretched, n, err));
-    LT_TRY(lti_made_open(m->w, m->h, &m->made, err));
+    LT_TRY(lti_fromrgb_open(m->w, m->h, &m->made, err));
     if (wants(m, LT_METRICS_REF)) {
-        LT_TRY(lti_made_open(m->w, m->h, &m->made_ref, err));
+        LT_TRY(lti_fromrgb_open(m->w, m->h, &m->made_ref, err));
         LT_TRY(lti_compare_open(m->w, m->h, m->want & LT_METRICS_REF, &m->compare, err));
     }
     if (wants(m, OF_HIST)) LT_TRY(lti_hist_open(&m->hist, err));
@@ -122,8 +123,8 @@ void lt_metrics_close(lt_metrics **pm) {
     free(m->last_rgb);
     free(m->stretched);
     free(m->last_stretched);
-    lti_made_close(&m->made);
-    lti_made_close(&m->made_ref);
+    lti_fromrgb_close(&m->made);
+    lti_fromrgb_close(&m->made_ref);
     lti_hist_close(&m->hist);
     lti_seams_close(&m->seams);
     if (m->motion) lti_motion_close(&m->motion);
@@ -145,7 +146,7 @@ static lt_status check_picture(const lt_metrics *m, const lt_picture *p, const c
                         p->height, m->w, m->h);
     if (!p->y && !p->rgb)
         return lti_fail(err, LT_EINVAL, "metrics: %s has neither rgb nor planes", what);
-    if (p->y && p->y_stride < p->width)
+    if (p->y && llabs(p->y_stride) < p->width)
         return lti_fail(err, LT_EINVAL, "metrics: %s has rows of %td bytes for %d samples", what,
                         p->y_stride, p->width);
     if (p->y && !p->u != !p->v)
@@ -155,17 +156,17 @@ static lt_status check_picture(const lt_metrics *m, const lt_picture *p, const c
                         what);
     if (p->y && p->u &&
         (p->c_width < 1 || p->c_height < 1 || p->c_width > p->width || p->c_height > p->height ||
-         p->c_stride < p->c_width))
+         llabs(p->c_stride) < p->c_width))
         return lti_fail(err, LT_EINVAL, "metrics: %s has chroma of %dx%d, rows of %td bytes", what,
                         p->c_width, p->c_height, p->c_stride);
     return LT_OK;
 }
 
 /* The planes of a picture: its own, or made from its rgb. */
-static lt_picture with_planes(const lt_metrics *m, const lt_picture *p, lti_made *made) {
+static lt_picture with_planes(const lt_metrics *m, const lt_picture *p, lti_fromrgb *made) {
     lt_picture q = *p;
     if (q.y) return q;
-    lti_made_make(made, m->k, q.rgb);
+    lti_fromrgb_run(made, m->k, q.rgb);
     q.y = made->y;
     q.u = made->u;
     q.v = made->v;
@@ -331,10 +332,10 @@ lt_status lt_metrics_push(lt_metrics *m, const lt_picture *pic, const lt_picture
     if (!isfinite(seconds))
         return lti_fail(err, LT_EINVAL, "metrics: frame %lld has no time; give finite seconds",
                         (long long)m->frames);
-    if (!pic->rgb && wants(m, OF_DIFF | OF_HIST))
+    if (!pic->rgb && wants(m, LTI_METRICS_RGB))
         return lti_fail(err, LT_EINVAL,
                         "metrics: the picture has no rgb, which flicker, boundary and hist_* need");
-    const bool planes = wants(m, ~(OF_DIFF | OF_HIST) & LT_METRICS_NO_REF) || (m->compare && ref);
+    const bool planes = wants(m, OF_PLANES) || (m->compare && ref);
     const lt_picture p = planes ? with_planes(m, pic, &m->made) : *pic;
     if (m->compare && ref) {
         LT_TRY(check_picture(m, ref, "the reference", err));
@@ -342,8 +343,8 @@ lt_status lt_metrics_push(lt_metrics *m, const lt_picture *pic, const lt_picture
         LT_TRY(push_ref(m, &p, &r, row, err));
     }
     if (m->frames == 0 || seconds > m->seconds) m->seconds = seconds;
-    if (wants(m, OF_DIFF | OF_HIST)) at_join = push_rgb(m, pic->rgb, row);
-    if (wants(m, ~(OF_DIFF | OF_HIST) & LT_METRICS_NO_REF)) push_planes(m, &p, row);
+    if (wants(m, LTI_METRICS_RGB)) at_join = push_rgb(m, pic->rgb, row);
+    if (wants(m, OF_PLANES)) push_planes(m, &p, row);
     for (int i = 0; i < LT_METRIC_COUNT; i++) {
         if (!m->trace[i]) row[i] = NAN;
         else lti_trace_push(m->trace[i], m->seconds, i == LT_METRIC_BOUNDARY ? at_join : row[i]);

@@ -7,6 +7,13 @@
 #include "longtake/metrics.h"
 #include <stdbool.h>
 
+/* What is computed from RGB; all else from Y U V. */
+#define LTI_METRICS_RGB                                                                            \
+    (LT_METRIC_BIT(LT_METRIC_FLICKER) | LT_METRIC_BIT(LT_METRIC_BOUNDARY) |                        \
+     LT_METRIC_BIT(LT_METRIC_HIST_FIRST) | LT_METRIC_BIT(LT_METRIC_HIST_PREV))
+
+enum { LTI_PIECES = 8192 }; /* of a trace, at most */
+
 typedef struct lti_plane {
     const uint8_t *p; /* [h, w] */
     ptrdiff_t stride;
@@ -126,15 +133,15 @@ void lti_trace_push(lti_trace *t, double seconds, double value); /* value may be
 void lti_trace_summary(const lti_trace *t, lt_metric_summary *s);
 int32_t lti_trace_piece(const lti_trace *t, int32_t i, double *seconds, double *mean);
 
-/* ---- made.c: Y U V of pictures that come as RGB ------------------------------------------------ */
+/* ---- fromrgb.c: Y U V of pictures that come as RGB --------------------------------------------- */
 
-typedef struct lti_made {
+typedef struct lti_fromrgb {
     int w, h;
     uint8_t *y, *u, *v; /* [h, w], [(h + 1) / 2, (w + 1) / 2] twice; rows without gaps */
-} lti_made;
-lt_status lti_made_open(int w, int h, lti_made *p, lt_error *err);
-void lti_made_close(lti_made *p);
-void lti_made_make(lti_made *p, const lti_kernels *k, const uint8_t *rgb /* [h, w, 3] */);
+} lti_fromrgb;
+lt_status lti_fromrgb_open(int w, int h, lti_fromrgb *p, lt_error *err);
+void lti_fromrgb_close(lti_fromrgb *p);
+void lti_fromrgb_run(lti_fromrgb *p, const lti_kernels *k, const uint8_t *rgb /* [h, w, 3] */);
 
 /* ---- hist.c: distance of a frame's histograms to those of earlier chunks ------------------------ */
 
@@ -161,5 +168,7 @@ lt_status lti_drift_open(lti_drift **out, lt_error *err);
 void lti_drift_close(lti_drift **t);
 void lti_drift_push(lti_drift *t, double seconds, const double *row /* [LT_METRIC_COUNT] */);
 void lti_drift_get(const lti_drift *t, lt_drift *out);
+/* How far a mean moved, in its scale: 1 is plain to see. NaN: not a metric of the score. */
+double lti_drift_moved(int32_t metric, double first, double now);
 
 #endif

@@ -4,7 +4,9 @@
  * Of each video a thin line shows every frame (or, where several share a pixel column, their range)
  * and a thick one the moving mean over 1/32 of the time axis. Values that stand alone, such as those of
  * joins, are dots. Bars at both ends are the means that the drift is the difference of.
- * Drift is filled with the video's colour from where anyone sees it, and bold from half of that.
+ * Drift is filled with the video's colour from the metric's mark on, and bold from half of that. Marks
+ * are the scales of the score (drift.c) where it has one, the others a judgement, see
+ * docs/METRICS.md; and it must pass three standard deviations of the first 15 %.
  * The range of values is that of the data, but never less than the metric's span: the rounding noise
  * of a still must look like a still. */
 #include "metrics/panel.h"
@@ -23,10 +25,9 @@ const lti_ink lti_ink_text = {32, 36, 42}, lti_ink_grey = {108, 114, 124},
 static const lti_ink ink_grid = {228, 231, 236}, ink_shade = {243, 245, 249},
                      ink_frame = {148, 154, 164};
 
-/* span: least range of values shown, of the value itself if `relative`. drift: what anyone sees, in
- * the metric's unit, of the value or in octaves; as in drift.c where that has it, docs/METRICS.md.
- * zero: the axis starts at 0. */
-enum unit { ABSOLUTE, RELATIVE, OCTAVES };
+/* span: least range of values shown; drift: the mark, 0: drift.c has it. Both in the metric's unit
+ * or as a share of the value. zero: the axis starts at 0. */
+enum unit { ABSOLUTE, RELATIVE };
 static const struct look {
     float span, drift;
     enum unit unit;
@@ -34,15 +35,15 @@ static const struct look {
     float low, high; /* values that exist */
 } look[LT_METRIC_COUNT] = {
     [LT_METRIC_FLICKER] = {0.01f, 0.02f, ABSOLUTE, false, 0, 1},
-    [LT_METRIC_LUMA] = {10, 32, ABSOLUTE, false, 0, 255},
-    [LT_METRIC_CONTRAST] = {10, 14, ABSOLUTE, false, 0, 128},
-    [LT_METRIC_SATURATION] = {8, 20, ABSOLUTE, false, 0, 182},
+    [LT_METRIC_LUMA] = {10, 0, ABSOLUTE, false, 0, 255},
+    [LT_METRIC_CONTRAST] = {10, 0, ABSOLUTE, false, 0, 128},
+    [LT_METRIC_SATURATION] = {8, 0, ABSOLUTE, false, 0, 182},
     [LT_METRIC_CLIP_LO] = {1, 5, ABSOLUTE, true, 0, 100},
     [LT_METRIC_CLIP_HI] = {1, 5, ABSOLUTE, true, 0, 100},
-    [LT_METRIC_SHARPNESS] = {0.3f, 2.3f, OCTAVES, false, 0, 1e6f},
+    [LT_METRIC_SHARPNESS] = {0.3f, 0, RELATIVE, false, 0, 1e6f},
     [LT_METRIC_SI] = {0.2f, 0.5f, RELATIVE, false, 0, 1e6f},
     [LT_METRIC_TI] = {3, 6, ABSOLUTE, true, 0, 1e6f},
-    [LT_METRIC_HIST_FIRST] = {10, 36, ABSOLUTE, true, 0, 255},
+    [LT_METRIC_HIST_FIRST] = {10, 0, ABSOLUTE, true, 0, 255},
     [LT_METRIC_HIST_PREV] = {5, 10, ABSOLUTE, true, 0, 255},
     [LT_METRIC_MOTION] = {4, 6, ABSOLUTE, true, 0, 1e6f},
     [LT_METRIC_WARP_ERROR] = {0.0005f, 0.0006f, ABSOLUTE, true, 0, 1},
@@ -109,16 +110,17 @@ static bool take_lone(lti_series *s) {
     return true;
 }
 
-/* Drift as a multiple of what anyone sees, or of three standard deviations of the first 15 %,
+/* Drift as a multiple of the metric's mark, or of three standard deviations of the first 15 %,
  * whichever is more. */
 static double shows(const lti_panel *p, int i) {
     const lt_metric_summary *s = &p->sum[i];
     const struct look *k = &look[p->metric];
     if (!isfinite(s->drift) || s->n < 2) return 0;
-    double by = fabs(s->drift) / (double)k->drift;
-    if (k->unit == RELATIVE) by /= fmax(fabs(s->first), 1e-9);
-    if (k->unit == OCTAVES)
-        by = fabs(log2(fmax(s->last, 1e-3) / fmax(s->first, 1e-3))) / (double)k->drift;
+    double by = lti_drift_moved(p->metric, s->first, s->last);
+    if (isnan(by)) {
+        by = fabs(s->drift) / (double)k->drift;
+        if (k->unit == RELATIVE) by /= fmax(fabs(s->first), 1e-9);
+    }
     if (!(s->first_deviation > 0)) return by;
     return fmin(by, fabs(s->drift) / (3 * s->first_deviation));
 }

@@ -2,8 +2,8 @@
  * metrics/panel.h - axes and panels of lt_plot_draw: axis.c, panel.c, plot.c. */
 #ifndef LT_METRICS_PANEL_H
 #define LT_METRICS_PANEL_H
-#include "longtake/metrics.h"
 #include "metrics/canvas.h"
+#include "metrics/metrics_int.h"
 
 /* ---- axis.c: round numbers ------------------------------------------------------------------------- */
 
@@ -27,7 +27,7 @@ void lti_signed_number(double v, int digits, char *out);
 
 /* ---- panel.c: one metric ----------------------------------------------------------------------------- */
 
-enum { LTI_LINES = 8, LTI_PIECES = 8192, LTI_SHORT = 7 /* frames with no 15 % */ };
+enum { LTI_LINES = 8, LTI_SHORT = 7 /* frames with no 15 % */ };
 
 /* Where the series of one video lies while it is drawn. */
 typedef struct lti_series {

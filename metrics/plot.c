@@ -110,9 +110,8 @@ static int legend(const lti_figure *f, int x, int y, int width, lti_canvas *c) {
 static void footer(const lti_figure *f, int x, int y, int width, lti_canvas *c) {
     static const char *const say[] = {
         "thin: every frame \xc2\xb7 thick: moving mean \xc2\xb7 shaded: first and last 15 % "
-        "\xc2\xb7 "
-        "bars: their means \xc2\xb7 drift: last \xe2\x88\x92 first; bold: it shows, filled: anyone "
-        "sees it",
+        "\xc2\xb7 bars: their means \xc2\xb7 drift: last \xe2\x88\x92 first; filled: past the "
+        "metric's mark, bold: half way",
         "shaded: first and last 15 % \xc2\xb7 bars: their means \xc2\xb7 drift: last \xe2\x88\x92 "
         "first",
         "drift: mean of the last 15 % \xe2\x88\x92 mean of the first 15 %"};

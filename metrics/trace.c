@@ -3,7 +3,7 @@
  *
  * Mean, deviation and slope are running sums about the running means (Welford 1962, and the same
  * for the product of time and value), exact to rounding whatever the length. The course is kept in
- * at most 8192 pieces of `per` frames each: when all are in use, neighbours merge (Chan, Golub,
+ * at most LTI_PIECES pieces of `per` frames each: when all are in use, neighbours merge (Chan, Golub,
  * LeVeque 1979) and `per` doubles. Up to 8192 frames the first and the last 15 % are therefore
  * exact; beyond, a piece cut by the border counts in proportion.
  *
@@ -12,8 +12,6 @@
 #include "metrics/metrics_int.h"
 #include "base/error.h"
 #include <math.h>
-
-enum { PIECES = 8192 };
 
 typedef struct piece {
     double n; /* frames with a value; a fraction in a part of a piece */
@@ -28,7 +26,7 @@ struct lti_trace {
     int64_t frames, per;
     int64_t in_last; /* frames in the last piece */
     int32_t pieces;
-    piece piece[PIECES];
+    piece piece[LTI_PIECES];
 };
 
 lt_status lti_trace_open(lti_trace **out, lt_error *err) {
@@ -56,12 +54,12 @@ static void join(piece *a, const piece *b) {
 
 static piece *last_piece(lti_trace *t, double seconds) {
     if (t->pieces && t->in_last < t->per) return &t->piece[t->pieces - 1];
-    if (t->pieces == PIECES) {
-        for (int i = 0; i < PIECES / 2; i++) {
+    if (t->pieces == LTI_PIECES) {
+        for (int i = 0; i < LTI_PIECES / 2; i++) {
             t->piece[i] = t->piece[2 * i];
             join(&t->piece[i], &t->piece[2 * i + 1]);
         }
-        t->pieces = PIECES / 2;
+        t->pieces = LTI_PIECES / 2;
         t->per *= 2;
     }
     t->in_last = 0;

@@ -151,12 +151,13 @@ LT_API int32_t lt_metrics_trace(const lt_metrics *m, int32_t metric, int32_t i, 
 
 typedef struct lt_drift {
     size_t struct_size;
-    double score;      /* 0: as the start; from 1 on anyone sees it. NaN: too early to say */
+    double score;      /* 0: as the start; 1: plain to see. NaN: fewer than 2 s, or none measured */
     int32_t metric;    /* the one that moved most of its scale, lt_metric; -1 with score NaN */
     double first, now; /* its means over the first and the latest 2 s */
 } lt_drift;
-/* The largest of |now - first| / scale over luma, contrast, saturation, sharpness and hist_first.
- * The scales and what they rest on: docs/METRICS.md. */
+/* The largest of |now - first| / scale over those that are measured of luma, contrast, saturation,
+ * hist_first and sharpness, the last in octaves. Frame 0 does not count. The scales and what they
+ * rest on: docs/METRICS.md. */
 LT_API void lt_metrics_drift(const lt_metrics *m, lt_drift *out, size_t size);
 
 /* ---- whole files -------------------------------------------------------------------------------- */
@@ -183,10 +184,10 @@ typedef int (*lt_metrics_frame_fn)(void *user, int64_t frame, double seconds,
 
 typedef struct lt_metrics_file_info {
     size_t struct_size;         /* set by the caller: sizeof */
-    lt_reader_info video;       /* of the file, at its end */
     int32_t chunk, first_chunk; /* in use; 0: not known */
     int64_t ref_frames;         /* frames compared */
     uint32_t have;              /* metrics with a value */
+    lt_reader_info video;       /* of the file, at its end. Stays last: it grows with its type */
 } lt_metrics_file_info;
 
 /* Reads the file (and p->ref) to its end; *out holds the results, close it; NULL on failure.
@@ -238,11 +239,11 @@ LT_API lt_status lt_contact_draw(lt_contact *const *c, const char *const *name, 
  * --write-baseline` writes: {"width", "height", "fps", "frames", "summary": {NAME: {"mean", "first",
  * "last", "drift", "slope", "min", "max"}}, "ref": {..}}; the object of --json will do. Without
  * tolerance, mean, last and drift may each be off by lt_baseline_default; of boundary and loop the
- * mean; of psnr, ssim and ms_ssim mean and min, downwards; the number of frames by 10 %. A tolerance file changes that per metric or
- * per statistic: {"luma": 4, "saturation": {"drift": "+3", "max": "20%"}, "psnr": {"min": -1},
- * "loop": null, "frames": "50%"}: 4 to both sides; "+3", only that far up, "-3" or -3 only down, the
- * other side is free; % of the baseline's mean; null: not checked. Both are foreign files: bounded,
- * checked, LT_EFORMAT with what and where. */
+ * mean; of psnr, ssim and ms_ssim mean and min, downwards; the number of frames by 10 %. A tolerance
+ * file changes that per metric or per statistic: {"luma": 4, "saturation": {"drift": "+3", "max":
+ * "20%"}, "psnr": {"min": -1}, "loop": null, "frames": "50%"}: 4 to both sides; "+3", only that far
+ * up, "-3" or -3 only down, the other side is free; % of the baseline's mean; null: not checked. Both
+ * are foreign files: bounded, checked, LT_EFORMAT with what and where. */
 typedef struct lt_baseline lt_baseline;
 enum { LT_BASELINE_BYTES = 4 << 20, LT_TOLERANCE_BYTES = 64 << 10 }; /* at most */
 /* text, tolerance: UTF-8 of n bytes; tolerance NULL: the default bands. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * tests/unit/test_metrics.c - videos with one known fault each: a metric must answer to its own with
  * the value that theory gives, and be quiet for the others. Motion has its own tests. */
+#include "metrics/metrics_int.h"
 #include "tests/unit/metrics_rig.h"
 
 enum { W = 96, H = 64, N = W * H };
@@ -252,12 +253,14 @@ static void test_drift(void **state) {
         const lt_drift d = drift(c);
         if (watch[i].scale == 0) { /* flicker is not watched */
             assert_true(isnan(d.score) && isnan(d.first) && isnan(d.now) && d.metric == -1);
+            assert_true(isnan(lti_drift_moved(metric, 1, 2)));
         } else {
             double moved =
                 metric == LT_METRIC_SHARPNESS ? log2((now + 1) / (first + 1)) : now - first;
             assert_int_equal(d.metric, metric);
             assert_true(fabs(moved) > 0.5);
             close_to(d.score, fabs(moved) / watch[i].scale, 1e-9);
+            close_to(lti_drift_moved(metric, first, now), d.score, 1e-9); /* what plots use */
             close_to(d.first, first, 1e-9);
             close_to(d.now, now, 1e-9);
         }

@@ -237,6 +237,50 @@ static void test_parts(void **state) {
     free_movie(&mv);
 }
 
+/* The rows of a plane from the last to the first, in new memory. */
+static uint8_t *turned(const uint8_t *p, int stride, int h) {
+    uint8_t *out = malloc((size_t)(stride * h));
+    for (int y = 0; y < h; y++)
+        memcpy(out + (ptrdiff_t)(h - 1 - y) * stride, p + (ptrdiff_t)y * stride, (size_t)stride);
+    return out;
+}
+
+/* Planes stored bottom up, as some decoders give them, are the same picture. */
+static void test_negative_strides(void **state) {
+    (void)state;
+    const shape s = {40, 30, 20, 15, 0};
+    movie mv = make_movie(s), up = mv;
+    lt_error err = {0};
+    double row[2][LT_METRIC_COUNT];
+    lt_metrics *m[2] = {open_want(40, 30, LT_METRICS_NO_REF | LT_METRICS_REF),
+                        open_want(40, 30, LT_METRICS_NO_REF | LT_METRICS_REF)};
+    for (int i = 0; i < 2; i++) {
+        up.y[i] = turned(mv.y[i], s.w + GAP, s.h);
+        up.u[i] = turned(mv.u[i], s.cw + GAP, s.ch);
+        up.v[i] = turned(mv.v[i], s.cw + GAP, s.ch);
+    }
+    for (int i = 0; i < 6; i++) {
+        const lt_picture p = picture(&mv, i & 1), ref = picture(&mv, (i + 1) & 1);
+        lt_picture q = picture(&up, i & 1);
+        q.y += (q.height - 1) * q.y_stride;
+        q.u += (q.c_height - 1) * q.c_stride;
+        q.v += (q.c_height - 1) * q.c_stride;
+        q.y_stride = -q.y_stride;
+        q.c_stride = -q.c_stride;
+        assert_int_equal(lt_metrics_push(m[0], &p, &ref, i, row[0], &err), LT_OK);
+        if (lt_metrics_push(m[1], &q, &ref, i, row[1], &err) != LT_OK) fail_msg("%s", err.msg);
+        for (int k = 0; k < LT_METRIC_COUNT; k++)
+            if (!isnan(row[0][k]) || !isnan(row[1][k])) close_to(row[1][k], row[0][k], 0);
+    }
+    for (int i = 0; i < 2; i++) {
+        free(up.y[i]);
+        free(up.u[i]);
+        free(up.v[i]);
+        lt_metrics_close(&m[i]);
+    }
+    free_movie(&mv);
+}
+
 /* ---- what is refused ----------------------------------------------------------------------------- */
 
 static void refused_open(lt_metrics_params p, const char *text) {
@@ -296,7 +340,7 @@ static void test_bad_push(void **state) {
     PUSH((q.rgb = NULL, q.y = NULL), "neither rgb nor planes");
     PUSH(q.rgb = NULL, "no rgb, which flicker");
     PUSH(q.y_stride = 39, "rows of 39 bytes");
-    PUSH(q.y_stride = -40, "rows of -40 bytes");
+    PUSH(q.y_stride = -39, "rows of -39 bytes");
     PUSH(q.u = NULL, "one of the planes u and v");
     PUSH(q.c_width = 41, "chroma of 41x15");
     PUSH(q.c_height = 0, "chroma of 20x0");
@@ -361,10 +405,10 @@ static void test_names(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_shapes),   cmocka_unit_test(test_want),
-        cmocka_unit_test(test_parts),    cmocka_unit_test(test_bad_open),
-        cmocka_unit_test(test_bad_push), cmocka_unit_test(test_old_structs),
-        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_shapes),      cmocka_unit_test(test_want),
+        cmocka_unit_test(test_parts),       cmocka_unit_test(test_negative_strides),
+        cmocka_unit_test(test_bad_open),    cmocka_unit_test(test_bad_push),
+        cmocka_unit_test(test_old_structs), cmocka_unit_test(test_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

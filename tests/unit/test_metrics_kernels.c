@@ -233,10 +233,10 @@ static void test_every_colour(void **state) {
 
 static void one_size(const lti_kernels *k, int w, int h) {
     uint8_t *rgb = bytes((size_t)(3 * w * h), (w + h) % 2);
-    lti_made p;
+    lti_fromrgb p;
     lt_error err = {0};
-    assert_int_equal(lti_made_open(w, h, &p, &err), LT_OK);
-    lti_made_make(&p, k, rgb);
+    assert_int_equal(lti_fromrgb_open(w, h, &p, &err), LT_OK);
+    lti_fromrgb_run(&p, k, rgb);
     const int cw = (w + 1) / 2, ch = (h + 1) / 2;
     for (int y = 0; y < h; y++)
         for (int x = 0; x < w; x++) {
@@ -257,7 +257,7 @@ static void one_size(const lti_kernels *k, int w, int h) {
             near_to(p.u[y * cw + x], yuv[1]);
             near_to(p.v[y * cw + x], yuv[2]);
         }
-    lti_made_close(&p);
+    lti_fromrgb_close(&p);
     free(rgb);
 }
 

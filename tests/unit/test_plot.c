@@ -119,6 +119,26 @@ static void test_legend(void **state) {
     lt_metrics_close(&m);
 }
 
+/* From the scale of the score on (luma: 32 levels) the number of the drift is filled. */
+static double little(int i, int n) { return 100 + 40.0 * i / (n - 1); }
+static double much(int i, int n) { return 100 + 50.0 * i / (n - 1); }
+static void test_filled(void **state) {
+    (void)state;
+    double (*const level[2])(int, int) = {little, much};
+    int ink[2];
+    for (int i = 0; i < 2; i++) {
+        lt_metrics *m = make_metrics(320, level[i], luma);
+        lt_metric_summary s;
+        lt_metrics_summary_of(m, LT_METRIC_LUMA, &s, sizeof s);
+        assert_int_equal(s.drift > 32, i);
+        picture p = draw(&(lt_plot_line){"x", m}, 1, luma, W, H);
+        ink[i] = count_ink(&p, 0, BELOW, lti_palette[0]);
+        free_picture(&p);
+        lt_metrics_close(&m);
+    }
+    assert_true(ink[1] > ink[0] + 150);
+}
+
 /* Values at joins only are dots. */
 static double seams(int i, int n) { return 60 + i / 12 % 2 * 20 + i % 12 + 0 * n; }
 static void test_joins(void **state) {
@@ -237,6 +257,7 @@ int main(void) {
         cmocka_unit_test(test_outlier), cmocka_unit_test(test_legend),
         cmocka_unit_test(test_joins),   cmocka_unit_test(test_sizes),
         cmocka_unit_test(test_names),   cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_filled),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
