@@ -222,6 +222,7 @@ void cli_progress_show(cli_progress *p); /* nothing is drawn before: the start l
 void cli_progress_step(cli_progress *p, const lt_progress *at); /* any thread */
 void cli_progress_frame(cli_progress *p, int64_t done);
 void cli_progress_drift(cli_progress *p, double score);
-void cli_progress_end(cli_progress *p); /* the bar is wiped */
+void cli_progress_warn(cli_progress *p, const cli *c, const char *msg); /* not behind the bar */
+void cli_progress_end(cli_progress *p);                                 /* the bar is wiped */
 
 #endif

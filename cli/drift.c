@@ -14,18 +14,23 @@
     (LT_METRICS_NO_REF & ~(LT_METRIC_BIT(LT_METRIC_MOTION) | LT_METRIC_BIT(LT_METRIC_WARP_ERROR) | \
                            LT_METRIC_BIT(LT_METRIC_SMOOTH)))
 
-int cli_drift_open(const cli *c, cli_drift *d, const lt_stream_info *i, double fps) {
+int cli_drift_open(const cli *c, cli_drift *d, const lt_stream_info *i, int64_t old_frames,
+                   int64_t new_frames, double fps) {
     const bool acts = cli_given(c, OPT_ON_DRIFT), level = cli_given(c, OPT_DRIFT_THRESHOLD);
     d->now.score = NAN;
     if (!cli_given(c, OPT_DRIFT) && !acts && !level) return -1;
     d->threshold = level ? c->opt[OPT_DRIFT_THRESHOLD].num : 1;
     d->act = acts ? DRIFT_WARN + (int)c->opt[OPT_ON_DRIFT].i : level ? DRIFT_WARN : DRIFT_SHOW;
+    d->fps = fps;
+    d->chunk = 4 * i->chunk;
+    d->old = old_frames;
+    d->all = new_frames ? old_frames + new_frames : 0;
     lt_metrics_params p;
     lt_metrics_params_init(&p);
     p.width = i->width;
     p.height = i->height;
     p.fps = fps;
-    p.chunk = 4 * i->chunk;
+    p.chunk = (int32_t)d->chunk;
     p.first_chunk = i->first ? 0 : p.chunk - 3;
     p.want = WANT;
     lt_error err = {0};
@@ -43,39 +48,40 @@ static void describe(const cli_drift *d, char *buf, size_t size) {
              digits, d->now.first, digits, d->now.now, *unit ? " " : "", unit, d->now.score);
 }
 
-static lt_status act(const cli *c, cli_drift *d, lt_stream *s, const lt_frame *f, double fps) {
-    char what[160];
+/* Frames are told as the file counts them: after --extend the stream counts otherwise. */
+static lt_status act(cli_drift *d, lt_stream *s, const lt_frame *f) {
+    const int64_t here = d->old + lt_metrics_frames(d->m) - 1;
+    char what[200], then[100] = "";
     describe(d, what, sizeof what);
-    if (d->acted++ == 0) d->at = f->index;
-    if (d->act == DRIFT_WARN) {
-        d->wait = INT64_MAX; /* once is enough */
-        cli_warn(c, "drift at frame %lld: %s", (long long)f->index, what);
-        return LT_OK;
-    }
-    if (d->act == DRIFT_STOP) {
+    if (d->act == DRIFT_REANCHOR) {
+        const int64_t from = lt_stream_reanchor(s, f->chunk);
+        const int64_t jump = here + 1 + (from - f->chunk - 1) * d->chunk;
+        d->wait = from + (int64_t)ceil(SPAN * d->fps / (double)d->chunk);
+        if (d->all && jump >= d->all) return LT_OK; /* the end comes first */
+        snprintf(then, sizeof then, "; from frame %lld on it goes on from the first frames",
+                 (long long)jump);
+    } else if (d->act == DRIFT_STOP) {
         d->stopped = true;
-        cli_warn(c, "drift at frame %lld: %s; stopped here, the file is finished",
-                 (long long)f->index, what);
-        return LT_END;
+        snprintf(then, sizeof then, "; stopped here, the file is finished");
+    } else {
+        d->wait = INT64_MAX; /* once is enough */
     }
-    const int64_t from = lt_stream_reanchor(s, f->chunk);
-    const double chunk_seconds = (double)lt_metrics_frames(d->m) / fps / (double)(f->chunk + 1);
-    d->wait = from + (int64_t)ceil(SPAN / chunk_seconds);
-    cli_warn(c, "drift at frame %lld: %s; from chunk %lld on it goes on from the first frames",
-             (long long)f->index, what, (long long)from);
-    return LT_OK;
+    if (d->acted++ == 0) d->at = here;
+    snprintf(d->warning, sizeof d->warning, "drift at frame %lld: %s%s", (long long)here, what,
+             then);
+    return d->stopped ? LT_END : LT_OK;
 }
 
-lt_status cli_drift_frame(const cli *c, cli_drift *d, lt_stream *s, const lt_frame *f, double fps,
-                          lt_error *err) {
+lt_status cli_drift_frame(cli_drift *d, lt_stream *s, const lt_frame *f, lt_error *err) {
     if (!d->m) return LT_OK;
+    d->warning[0] = 0;
     const lt_picture pic = {.width = f->width, .height = f->height, .rgb = f->rgb};
-    const double seconds = (double)lt_metrics_frames(d->m) / fps;
+    const double seconds = (double)lt_metrics_frames(d->m) / d->fps;
     const lt_status st = lt_metrics_push(d->m, &pic, NULL, seconds, NULL, err);
     if (st != LT_OK || !f->chunk_end) return st;
     lt_metrics_drift(d->m, &d->now, sizeof d->now);
     const bool over = d->now.score >= d->threshold; /* false for NaN: too early */
-    return over && d->act != DRIFT_SHOW && f->chunk >= d->wait ? act(c, d, s, f, fps) : LT_OK;
+    return over && d->act != DRIFT_SHOW && f->chunk >= d->wait ? act(d, s, f) : LT_OK;
 }
 
 /* ---- what is kept of it ------------------------------------------------------------------------ */

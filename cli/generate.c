@@ -319,7 +319,7 @@ static void print_summary(const job *j, bool interrupted) {
             (unsigned long long)j->seed, wall, rate, rate / j->fps, j->first);
     char line[160];
     cli_drift_line(&j->drift, line, sizeof line);
-    if (*line) fprintf(stderr, "%s: drift: %s\n", j->out, line);
+    if (j->drift.m) fprintf(stderr, "%s: drift: %s\n", j->out, *line ? line : "too short to tell");
 }
 
 static void print_details(const job *j) {
@@ -359,9 +359,10 @@ static lt_status pump(job *j, lt_error *err) {
     while ((st = lt_stream_next(j->stream, &f)) == LT_OK) {
         if (j->done == 0) j->first = cli_now() - j->c->t0;
         lt_status wrote = lt_sink_write(j->sink, f.rgb, f.chunk_end, err);
-        if (wrote == LT_OK) wrote = cli_drift_frame(j->c, &j->drift, j->stream, &f, j->fps, err);
+        if (wrote == LT_OK) wrote = cli_drift_frame(&j->drift, j->stream, &f, err);
         lt_frame_release(&f);
         if (wrote < 0) return wrote;
+        if (*j->drift.warning) cli_progress_warn(&j->progress, j->c, j->drift.warning);
         cli_progress_drift(&j->progress, j->drift.now.score);
         cli_progress_frame(&j->progress, ++j->done);
         if (wrote == LT_END) return wrote;
@@ -446,7 +447,7 @@ static int run_job(job *j) {
     const bool dry = cli_given(c, OPT_DRY_RUN);
     cli_progress_start(&j->progress, c, j->frames, j->fps, dry);
     code = open_stream(j);
-    if (code < 0) code = cli_drift_open(c, &j->drift, &j->info, j->fps);
+    if (code < 0) code = cli_drift_open(c, &j->drift, &j->info, j->start.n_old, j->frames, j->fps);
     if (code < 0) code = open_sink(j);
     if (code >= 0) return code;
     if (dry) return dry_run(j);

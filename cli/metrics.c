@@ -74,6 +74,12 @@ static bool same_file(const char *a, const char *b) {
     return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }
 
+/* Into dir [PATH_MAX], with its last slash; false: too long. */
+static bool folder_of(const char *path, char *dir) {
+    const int n = (int)(cli_base_name(path) - path);
+    return snprintf(dir, PATH_MAX, "%.*s", n ? n : 1, n ? path : ".") < PATH_MAX;
+}
+
 /* An output that cannot be written is found now, not after minutes of measuring. */
 static int check_output(const job *j, cli_opt o) {
     const cli *c = j->all.c;
@@ -81,19 +87,40 @@ static int check_output(const job *j, cli_opt o) {
     char dir[PATH_MAX];
     struct stat st;
     if (!path) return -1;
-    const int n = (int)(cli_base_name(path) - path);
-    if (path[n] == 0) return cli_usage_error(c, "%s %s: expected a file name", name, path);
-    if (n >= PATH_MAX) return cli_usage_error(c, "%s: the name is too long", name);
-    snprintf(dir, sizeof dir, "%.*s", n ? n : 1, n ? path : ".");
+    if (*cli_base_name(path) == 0)
+        return cli_usage_error(c, "%s %s: expected a file name", name, path);
+    if (!folder_of(path, dir)) return cli_usage_error(c, "%s: the name is too long", name);
     if (access(dir, W_OK) != 0)
         return cli_usage_error(c, "%s %s: cannot write in %s: %s", name, path, dir,
                                strerror(errno));
     if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
         return cli_usage_error(c, "%s %s: is there and is no file", name, path);
-    for (int i = 0; i < c->n_arg + 1; i++) {
-        const char *in = i < c->n_arg ? c->arg[i] : j->all.ref;
+    const char *const more[] = {j->all.ref, c->opt[OPT_BASELINE].text, c->opt[OPT_TOLERANCE].text};
+    for (int i = 0; i < c->n_arg + 3; i++) {
+        const char *in = i < c->n_arg ? c->arg[i] : more[i - c->n_arg];
         if (in && same_file(in, path))
             return cli_usage_error(c, "%s %s: would be read and written", name, path);
+    }
+    return -1;
+}
+
+/* Two names of one file that need not be there yet. */
+static bool same_output(const char *a, const char *b) {
+    char x[PATH_MAX], y[PATH_MAX];
+    return a && b && strcmp(cli_base_name(a), cli_base_name(b)) == 0 && folder_of(a, x) &&
+           folder_of(b, y) && same_file(x, y);
+}
+
+static int check_outputs(const job *j) {
+    static const cli_opt out[] = {OPT_PLOT, OPT_CONTACT, OPT_WRITE_BASELINE};
+    const cli *c = j->all.c;
+    for (int i = 0; i < 3; i++) {
+        const int code = check_output(j, out[i]);
+        if (code >= 0) return code;
+        for (int k = 0; k < i; k++)
+            if (same_output(c->opt[out[k]].text, c->opt[out[i]].text))
+                return cli_usage_error(c, "%s and %s: both are %s", option_name(out[k]),
+                                       option_name(out[i]), c->opt[out[i]].text);
     }
     return -1;
 }
@@ -120,12 +147,7 @@ static int check_options(const job *j) {
         return cli_usage_error(c, "%s: of %d videos at most, and there are %d",
                                option_name(cli_given(c, OPT_PLOT) ? OPT_PLOT : OPT_CONTACT),
                                MAX_PLOTTED, c->n_arg);
-    int code = check_output(j, OPT_PLOT);
-    if (code < 0) code = check_output(j, OPT_CONTACT);
-    if (code < 0) code = check_output(j, OPT_WRITE_BASELINE);
-    if (code >= 0 || !cli_given(c, OPT_PLOT) || !cli_given(c, OPT_CONTACT)) return code;
-    if (strcmp(c->opt[OPT_PLOT].text, c->opt[OPT_CONTACT].text) != 0) return -1;
-    return cli_usage_error(c, "--plot and --contact: both are %s", c->opt[OPT_PLOT].text);
+    return check_outputs(j);
 }
 
 /* ---- what is read before ----------------------------------------------------------------------- */
@@ -266,7 +288,7 @@ static void remarks(const cli *c, const cli_video *v) {
                  v->path);
     if (i->interlaced)
         cli_warn(c, "%s: is interlaced: the combs count as detail and motion", v->path);
-    if (!cli_given(c, OPT_VERBOSE)) return;
+    if (!cli_given(c, OPT_VERBOSE) || cli_given(c, OPT_JSON)) return;
     fprintf(stderr, "%s: %s, %s, %s; %lld frames in %.2f s, %.1f fps\n", v->name, i->format,
             i->codec, i->pixel_format, (long long)i->frames_read, v->took,
             (double)i->frames_read / fmax(v->took, 1e-6));

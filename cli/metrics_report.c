@@ -122,8 +122,9 @@ void cli_metrics_tables(const cli_measure *j) {
     putchar('\n');
     for (int i = 0; i < j->n; i++) {
         if (j->ref)
-            printf("%s: %lld frames compared with %s\n", j->video[i].name,
-                   (long long)j->video[i].info.ref_frames, cli_base_name(j->ref));
+            printf("%s: %lld frame%s compared with %s\n", j->video[i].name,
+                   (long long)j->video[i].info.ref_frames,
+                   j->video[i].info.ref_frames == 1 ? "" : "s", cli_base_name(j->ref));
         print_verdict(j, &j->video[i]);
     }
 }

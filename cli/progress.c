@@ -101,10 +101,22 @@ void cli_progress_drift(cli_progress *p, double score) {
     pthread_mutex_unlock(&p->mu);
 }
 
-void cli_progress_end(cli_progress *p) {
-    pthread_mutex_lock(&p->mu);
+static void wipe(cli_progress *p) {
     if (p->drawn) fputs("\r\033[K", stderr);
     fflush(stderr);
+    p->drawn = false;
+}
+
+void cli_progress_warn(cli_progress *p, const cli *c, const char *msg) {
+    pthread_mutex_lock(&p->mu);
+    wipe(p);
+    cli_warn(c, "%s", msg);
+    pthread_mutex_unlock(&p->mu);
+}
+
+void cli_progress_end(cli_progress *p) {
+    pthread_mutex_lock(&p->mu);
+    wipe(p);
     p->kind = PROGRESS_NONE;
     pthread_mutex_unlock(&p->mu);
 }

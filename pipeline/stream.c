@@ -200,7 +200,7 @@ static lt_status recache(lti_take *t) {
 static lt_status seat_anew(lti_take *t) {
     const int64_t now = lti_kv_frames(t->kv), n = t->n_seat, chunk = t->c.chunk;
     long long from = atomic_load(&t->reseat);
-    if (now < from * chunk || now <= n) return LT_OK;
+    if (now < from * chunk) return LT_OK;
     atomic_compare_exchange_strong(&t->reseat, &from, NEVER); /* unless there is a newer wish */
     lti_kv_restart(t->kv, now - n);
     t->origin = now - n;
@@ -305,7 +305,12 @@ lt_status lti_take_next(lti_take *t, float *latent, lt_error *err) {
     return t->d->ops.sync(t->d, err);
 }
 
-void lti_take_reanchor(lti_take *t, int64_t chunk) { atomic_store(&t->reseat, chunk); }
+int64_t lti_take_reanchor(lti_take *t, int64_t chunk) {
+    const int64_t least = t->seat.n[0] / t->c.chunk + 1;
+    if (chunk < least) chunk = least;
+    atomic_store(&t->reseat, chunk);
+    return chunk;
+}
 
 /* ---- memory --------------------------------------------------------------------------------- */
 

@@ -76,9 +76,10 @@ void lti_take_close(lti_take **t);
  */
 lt_status lti_take_next(lti_take *t, float *latent, lt_error *err);
 /* From the next call of lti_take_next that makes `chunk` or a later one, the cache holds only the
- * first frames, numbered as if they came right before it. As long as there is nothing but those it
- * waits. Any thread; a later wish replaces one that has not come true. */
-void lti_take_reanchor(lti_take *t, int64_t chunk);
+ * first frames, numbered as if they came right before it. Returns `chunk`, or a later one if before
+ * it there is nothing but those to remember. Any thread; a later wish replaces one that has not come
+ * true. */
+int64_t lti_take_reanchor(lti_take *t, int64_t chunk);
 void lti_take_bytes(const lti_take *t, size_t *state, size_t *work);
 
 #endif

@@ -69,8 +69,9 @@ struct lt_stream {
 
     pthread_t dit_thread, vae_thread;
     bool dit_running, vae_running;
-    pthread_mutex_t err_mu;
+    pthread_mutex_t mu; /* of err, reanchor */
     lt_error err;
+    int64_t reanchor; /* chunk that the last lt_stream_reanchor promised */
 };
 
 static double now(void) {
@@ -80,9 +81,9 @@ static double now(void) {
 }
 
 static void stream_fail(lt_stream *s, const lt_error *err) {
-    pthread_mutex_lock(&s->err_mu);
+    pthread_mutex_lock(&s->mu);
     if (s->err.code >= 0) s->err = *err;
-    pthread_mutex_unlock(&s->err_mu);
+    pthread_mutex_unlock(&s->mu);
 }
 
 /* ---- denoiser ------------------------------------------------------------------------------- */
@@ -351,7 +352,7 @@ lt_status lt_stream_open(lt_engine *e, const lt_stream_params *params, lt_stream
     lt_stream *s = calloc(1, sizeof *s);
     if (!s) return lti_oom(err, sizeof *s);
     s->e = e;
-    pthread_mutex_init(&s->err_mu, NULL);
+    pthread_mutex_init(&s->mu, NULL);
     lt_status st = stream_init(s, &p, err);
     if (st < 0) lt_stream_close(&s);
     *out = s;
@@ -365,9 +366,9 @@ lt_status lt_stream_next(lt_stream *s, lt_frame *out) {
     memset(out, 0, sizeof *out);
     if (atomic_load(&s->held) >= s->n_pool) return LT_AGAIN;
     if (!lti_queue_ptr_pop(&s->frames, &item)) {
-        pthread_mutex_lock(&s->err_mu);
+        pthread_mutex_lock(&s->mu);
         lt_status st = s->err.code < 0 ? s->err.code : LT_END;
-        pthread_mutex_unlock(&s->err_mu);
+        pthread_mutex_unlock(&s->mu);
         return st;
     }
     const ready_frame *r = item;
@@ -401,9 +402,15 @@ static int64_t run_ahead(const lt_stream *s) {
     return (s->n_pool + per - 1) / per + N_LATENT;
 }
 
+/* A wish before the promised chunk adds nothing, and whether that chunk is made already depends on
+ * the speed: so the promise stands. From it on, the older wish has come true for certain. */
 int64_t lt_stream_reanchor(lt_stream *s, int64_t chunk) {
-    const int64_t first = chunk + run_ahead(s) + 1;
-    lti_take_reanchor(s->take, first);
+    if (chunk < 0) chunk = 0;
+    if (chunk > INT32_MAX) chunk = INT32_MAX; /* decades */
+    pthread_mutex_lock(&s->mu);
+    if (chunk >= s->reanchor) s->reanchor = lti_take_reanchor(s->take, chunk + run_ahead(s) + 1);
+    const int64_t first = s->reanchor;
+    pthread_mutex_unlock(&s->mu);
     return first;
 }
 
@@ -432,7 +439,7 @@ void lt_stream_close(lt_stream **ps) {
     lti_seam_close(&s->seam);
     for (int i = 0; i < 4; i++)
         if (all[i]->slot) lti_queue_ptr_destroy(all[i]);
-    pthread_mutex_destroy(&s->err_mu);
+    pthread_mutex_destroy(&s->mu);
     free(s);
     *ps = NULL;
 }

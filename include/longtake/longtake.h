@@ -45,7 +45,8 @@ typedef struct lt_stream lt_stream;
 typedef enum lt_dtype_choice {
     LT_DTYPE_AUTO = 0,
     LT_DTYPE_F32 = 1,
-    LT_DTYPE_BF16 = 2
+    LT_DTYPE_BF16 = 2,
+    LT_DTYPE_FP8 = 3 /* bf16, and E4M3 in the linear layers of the diffusion blocks; cuda only */
 } lt_dtype_choice;
 
 typedef enum lt_part {
@@ -247,9 +248,10 @@ LT_API const char *lt_stream_error(const lt_stream *stream); /* "" when there is
 /* Against drift: the network forgets what it has made and goes on from the first frames, as if they
  * had just been made; the picture jumps there once. `chunk` is lt_frame.chunk of the frame that the
  * wish rests on, already received. Workers are ahead of the caller, so it takes effect a few chunks
- * later, always equally many: returns the first chunk that is made so. Equal frames and equal
- * wishes give equal videos, whatever the speed. A wish replaces an older one that has not come
- * true. Any thread. */
+ * later, always equally many: returns the first chunk that is made so; it may be behind the end.
+ * Before that chunk further wishes change nothing and return it. Equal frames and equal wishes give
+ * equal videos, whatever the speed, if the wish comes before the last frame of chunk + 1 is
+ * released. Any thread. */
 LT_API int64_t lt_stream_reanchor(lt_stream *stream, int64_t chunk);
 /* Any thread. Workers stop at the next block of the network; frames already decoded still come. */
 LT_API void lt_stream_cancel(lt_stream *stream);

@@ -4,6 +4,7 @@
 From the environment: LONGTAKE and PROBE (programs), SOURCE (the tree). Python's own library only."""
 import json
 import os
+import pty
 import resource
 import shutil
 import struct
@@ -25,6 +26,24 @@ def run(*args, stdin=None, limit=None, env=None, timeout=120):
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     return subprocess.run([LONGTAKE, *args], input=stdin, capture_output=True, timeout=timeout,
                           preexec_fn=prepare, env={**os.environ, **(env or {})})
+
+
+def on_terminal(*args, env=None):
+    """What a run says on stderr when that is a terminal."""
+    parent, child = pty.openpty()
+    p = subprocess.Popen([LONGTAKE, *args], stderr=child, stdout=subprocess.DEVNULL,
+                         env={**os.environ, "TERM": "xterm", **(env or {})})
+    os.close(child)
+    text = b""
+    try:
+        while True:
+            text += os.read(parent, 4096)
+    except OSError:
+        pass
+    os.close(parent)
+    if p.wait() != 0:
+        raise AssertionError(text)
+    return text
 
 
 def probe(path):

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """generate --drift: what is measured, where it ends up, and what it does to the video."""
 import json
+import re
 import unittest
 
-from rig import TINY, CliTest, probe, run
+from rig import TINY, CliTest, on_terminal, probe, run
 
 ARGS = ("generate", "-m", TINY, "-p", "a red ball", "-s", "5", "--frames", "153")  # chunks of 9, 12, 12 ..
 
@@ -87,6 +88,35 @@ class Drift(CliTest):
             self.assertGreaterEqual(one["drift"]["acted"], 1)
             plain = result(generate("-o", "md5", "--json", "--quiet", "--mode", mode))
             self.assertNotEqual(one["md5"], plain["md5"])
+
+    def test_a_warning_is_a_line_of_its_own(self):
+        said = on_terminal(*ARGS, "-o", "null", "--drift-threshold", "0.01")
+        self.assertRegex(said, rb"\x1b\[Klongtake: warning: drift at frame \d+: [^\r]*\r\n")
+
+    def test_frames_are_those_of_the_file(self):
+        """Behind 69 old frames, of which the model sees fewer; the next wish comes as soon as without them."""
+        old = self.path("old.mkv")
+        result(run("generate", "-m", TINY, "-p", "a red ball", "-s", "5", "--frames", "69", "-o", old, "--json", "--quiet"))
+        args = ("generate", "-m", TINY, "--extend", old, "-s", "5", "--frames", "300", "--on-drift", "reanchor",
+                "--drift-threshold", "0.01", "-o", self.path("new.mkv"), "--json")
+        r = run(*args)
+        events = [json.loads(line) for line in r.stderr.decode().splitlines()]
+        warned = [e["message"] for e in events if e["event"] == "warning" and "drift" in e["message"]]
+        at = [[int(n) for n in re.findall(r"frame (\d+)", w)] for w in warned]
+        self.assertEqual(at[0][0], result(r)["drift"]["first_acted_frame"])
+        for here, jump in at:  # the last frame of a chunk; the first of another
+            self.assertEqual(((here + 1 - 69) % 12, (jump - 69) % 12), (0, 0), warned)
+            self.assertEqual(jump - here - 1, 4 * 12)
+        self.assertGreaterEqual(at[0][0], 69 + 32)  # two seconds of what is new, and more
+        self.assertLessEqual(at[1][0] - at[0][1], 4 * 12)
+
+    def test_too_late(self):
+        """What comes behind the end is not announced: a wish at frame 44 comes true at 93."""
+        r = generate("--frames", "93", "-o", "null", "--on-drift", "reanchor", "--drift-threshold", "0.01")
+        self.assertEqual((r.returncode, b"goes on" in r.stderr), (0, False), r.stderr)
+        self.assertIn(b"went from", r.stderr)
+        r = generate("--frames", "30", "-o", "null", "--drift")
+        self.assertIn(b"drift: too short to tell", r.stderr)
 
     def test_bad_values(self):
         self.assert_refused(generate("--on-drift", "panic"), "--on-drift", "warn|stop|reanchor")

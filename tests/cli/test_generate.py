@@ -4,7 +4,7 @@ import json
 import os
 import unittest
 
-from rig import LONGTAKE, SOURCE, TINY, CliTest, probe, run
+from rig import SOURCE, TINY, CliTest, on_terminal, probe, run
 
 
 class Files(CliTest):
@@ -202,31 +202,16 @@ class Said(CliTest):
 
 
 class Bar(CliTest):
-    def on_terminal(self, env):
-        import pty
-        import subprocess
-        parent, child = pty.openpty()
-        p = subprocess.Popen([LONGTAKE, "generate", "-m", TINY, "-p", "a", "--frames", "40", "-o", "null"],
-                             stderr=child, stdout=subprocess.DEVNULL,
-                             env={**os.environ, "TERM": "xterm", **env})
-        os.close(child)
-        text = b""
-        try:
-            while True:
-                text += os.read(parent, 4096)
-        except OSError:
-            pass
-        os.close(parent)
-        self.assertEqual(p.wait(), 0)
-        return text
+    def bar(self, env):
+        return on_terminal("generate", "-m", TINY, "-p", "a", "--frames", "40", "-o", "null", env=env)
 
     def test_bar(self):
-        text = self.on_terminal({"NO_COLOR": ""})
+        text = self.bar({"NO_COLOR": ""})
         self.assertRegex(text, rb"40/40 frames  [\d.]+ fps  [\d.]+x real time  0:00 left")
         self.assertIn(b"\033[32m", text)
         self.assertIn(b"seed", text)
-        self.assertNotIn(b"\033[32m", self.on_terminal({"NO_COLOR": "1"}))
-        self.assertNotIn(b"frames  ", self.on_terminal({"TERM": "dumb"}))
+        self.assertNotIn(b"\033[32m", self.bar({"NO_COLOR": "1"}))
+        self.assertNotIn(b"frames  ", self.bar({"TERM": "dumb"}))
 
 
 class Box(CliTest):

@@ -160,6 +160,8 @@ class Output(MetricsTest):
         self.assertEqual((quiet.returncode, quiet.stdout, quiet.stderr), (0, b"", b""))
         loud = run("metrics", self.path("bad.y4m"), "-v", "--only", "luma")
         self.assertIn(b"rawvideo", loud.stderr)
+        lines = run("metrics", self.path("bad.y4m"), "-v", "--json", "--only", "luma").stderr.decode().splitlines()
+        self.assertEqual({json.loads(line)["event"] for line in lines}, {"progress"})
 
     def test_holds(self):
         said = run("metrics", self.good(), "--only", "luma,contrast,saturation,sharpness,hist_first").stdout.decode()
@@ -262,6 +264,8 @@ class Pictures(MetricsTest):
             self.assert_refused(m(o, path), o, "read and written")
             self.assert_refused(m(o, self.dir + "/"), o, "file name")
         self.assert_refused(m("--plot", self.path("a.png"), "--contact", self.path("a.png")), "both")
+        self.assert_refused(m("--plot", self.path("a.png"), "--contact", self.path("./a.png")), "both")
+        self.assert_refused(m("--contact", self.path("a.png"), "--write-baseline", self.path("a.png")), "both")
         self.assert_refused(m("--tiles", "4"), "--contact")
         self.assert_refused(run("metrics", *[path] * 9, "--plot", self.path("a.png")), "8 videos")
         one = self.good("one.y4m", n=1)
@@ -400,6 +404,7 @@ class Baseline(MetricsTest):
         self.assert_refused(m("--baseline", self.dir), "directory")
         self.assert_refused(m("--baseline", self.base, "--tolerance", "none.json"), "none.json")
         self.assert_refused(m("--tolerance", self.base), "--baseline")
+        self.assert_refused(m("--baseline", self.base, "--plot", self.base), "read and written")
         self.assert_refused(m("--baseline", self.base, "--write-baseline", self.base), "only one")
         self.assert_refused(m(good, "--write-baseline", self.path("y.json")), "one video")
         self.assertEqual(load(self.base), whole)

@@ -143,17 +143,20 @@ static void other_forms(void **state) {
 
 enum { FRAMES = 153 }; /* 9 + 12 * 12 */
 
-/* Asks at the end of chunk 2; a slow caller lets the workers run ahead as far as they can. Returns
- * the chunk that was promised. */
-static int64_t watch(lt_engine *e, const lt_stream_params *p, bool ask, bool slow, uint8_t *rgb) {
+#define END_OF(chunk) (1u << (chunk))
+
+/* Asks at the ends of the chunks in `ask`; a slow caller lets the workers run ahead as far as they
+ * can. Returns the chunk that was promised last. */
+static int64_t watch(lt_engine *e, const lt_stream_params *p, unsigned ask, bool slow,
+                     uint8_t *rgb) {
     lt_stream *s = NULL;
     lt_frame f;
     int64_t n = 0, from = 0;
     assert_int_equal(lt_stream_open(e, p, &s, NULL), LT_OK);
     while (lt_stream_next(s, &f) == LT_OK) {
         memcpy(rgb + n++ * TINY_RGB, f.rgb, TINY_RGB);
-        const bool now = ask && f.chunk == 2 && f.chunk_end;
-        if (slow && f.chunk_end && f.chunk < 3) nanosleep(&(struct timespec){0, 100000000}, NULL);
+        const bool now = ask & END_OF(f.chunk) && f.chunk_end;
+        if (slow && f.chunk_end && f.chunk < 5) nanosleep(&(struct timespec){0, 100000000}, NULL);
         if (now) from = lt_stream_reanchor(s, f.chunk);
         lt_frame_release(&f);
     }
@@ -171,9 +174,9 @@ static void whatever_the_speed(void **state) {
         lt_stream_params p = tiny_params(FRAMES);
         p.mode = mode;
         for (int i = 0; i < 3; i++) assert_non_null(rgb[i] = malloc(FRAMES * TINY_RGB));
-        watch(e, &p, false, false, rgb[0]);
-        const int64_t from = watch(e, &p, true, false, rgb[1]);
-        assert_int_equal(watch(e, &p, true, true, rgb[2]), from);
+        watch(e, &p, 0, false, rgb[0]);
+        const int64_t from = watch(e, &p, END_OF(2), false, rgb[1]);
+        assert_int_equal(watch(e, &p, END_OF(2), true, rgb[2]), from);
         assert_int_equal(from, 7); /* 2 chunks in the pool, 2 of latents, and the next */
         const size_t before = (size_t)(9 + 12 * (from - 1)) * TINY_RGB;
         assert_memory_equal(rgb[0], rgb[1], before);
@@ -181,6 +184,45 @@ static void whatever_the_speed(void **state) {
         assert_memory_equal(rgb[1], rgb[2], FRAMES * TINY_RGB);
         for (int i = 0; i < 3; i++) free(rgb[i]);
     }
+    lt_engine_close(&e);
+}
+
+/* A slow caller asks again when the workers are past the promised chunk already, a fast one when
+ * they are not: neither moves it. */
+static void asked_again(void **state) {
+    (void)state;
+    lt_engine *e = NULL;
+    assert_int_equal(tiny_engine(fast_backend(), 1, &e, NULL), LT_OK);
+    const lt_stream_params p = tiny_params(FRAMES);
+    uint8_t *once = malloc(FRAMES * TINY_RGB), *more = malloc(FRAMES * TINY_RGB);
+    assert_true(once && more);
+    assert_int_equal(watch(e, &p, END_OF(2), false, once), 7);
+    for (int slow = 0; slow < 2; slow++) {
+        assert_int_equal(watch(e, &p, END_OF(2) | END_OF(4) | END_OF(6), slow, more), 7);
+        assert_memory_equal(once, more, FRAMES * TINY_RGB);
+    }
+    assert_int_equal(watch(e, &p, END_OF(2) | END_OF(7), false, more), 12);
+    assert_memory_equal(once, more, (9 + 12 * 11) * TINY_RGB);
+    assert_true(memcmp(once, more, FRAMES * TINY_RGB) != 0);
+    free(once), free(more);
+    lt_engine_close(&e);
+}
+
+/* Anchors of many chunks: the promise waits until there is more than them. */
+static void many_anchors(void **state) {
+    (void)state;
+    lt_engine *e = NULL;
+    assert_int_equal(tiny_engine(fast_backend(), 1, &e, NULL), LT_OK);
+    lt_stream_params p = tiny_params(FRAMES);
+    p.sink = 26; /* chunks 0 to 8 */
+    uint8_t *plain = malloc(FRAMES * TINY_RGB), *anew = malloc(FRAMES * TINY_RGB);
+    assert_true(plain && anew);
+    watch(e, &p, 0, false, plain);
+    assert_int_equal(watch(e, &p, END_OF(2), false, anew), 10);
+    const size_t before = (9 + 12 * 9) * TINY_RGB;
+    assert_memory_equal(plain, anew, before);
+    assert_true(memcmp(plain + before, anew + before, 12 * TINY_RGB) != 0);
+    free(plain), free(anew);
     lt_engine_close(&e);
 }
 
@@ -196,8 +238,8 @@ static void then_another_prompt(void **state) {
         p.prompts = &q;
         p.n_prompts = 1;
         p.prompt_switch = how;
-        watch(e, &p, false, false, a);
-        assert_int_equal(watch(e, &p, true, false, b), 7);
+        watch(e, &p, 0, false, a);
+        assert_int_equal(watch(e, &p, END_OF(2), false, b), 7);
         assert_memory_equal(a, b, (size_t)(9 + 12 * 6) * TINY_RGB);
         assert_true(memcmp(a, b, FRAMES * TINY_RGB) != 0);
     }
@@ -210,6 +252,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(history_repeats, open_network, close_network),
         cmocka_unit_test_setup_teardown(other_forms, open_network, close_network),
         cmocka_unit_test(whatever_the_speed),
+        cmocka_unit_test(asked_again),
+        cmocka_unit_test(many_anchors),
         cmocka_unit_test(then_another_prompt),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
