@@ -93,7 +93,8 @@ typedef struct lti_ops {
     lt_status (*sync)(lti_dev *d, lt_error *err); /* wait; the sticky device error if any */
     /* Bytes of the device that may still be taken, and all it has; SIZE_MAX: not known. */
     void (*memory)(lti_dev *d, size_t *free, size_t *total);
-    /* w any float dtype, host memory, maybe unaligned; b [out] or NULL. compute: F32 or BF16. */
+    /* w any float dtype, host memory, maybe unaligned; b [out] or NULL. compute: F32 or BF16; linear
+     * on a dev with fp8 also F8_E4M3: a shape that does not do becomes BF16. */
     lti_packed *(*pack_linear)(lti_dev *d, const lti_tensor *w /*[out,in]*/, const lti_tensor *b,
                                lti_dtype compute, lt_error *err);
     lti_packed *(*pack_conv)(lti_dev *d, const lti_tensor *w /*[Co,Ci,kt,kh,kw]*/,
@@ -181,11 +182,12 @@ struct lti_dev {
     lti_ops ops; /* a resolved copy: no primitive is NULL */
     void *impl;
     int n_threads;
-    int index;       /* which card, of backends that have several */
-    bool host;       /* its memory is the host's: ops of ref could compute on it */
-    bool measuring;  /* ops are muted, prepare_* are called */
-    int64_t n_calls; /* ops issued */
-    bool counting;   /* all ops are muted, always: its memory is only counted, not there */
+    int index;          /* which card, of backends that have several */
+    bool host;          /* its memory is the host's: ops of ref could compute on it */
+    bool measuring;     /* ops are muted, prepare_* are called */
+    bool fp8;           /* pack_linear takes F8_E4M3: 8-bit weights and products where it can */
+    int64_t n_calls;    /* ops issued */
+    bool counting;      /* all ops are muted, always: its memory is only counted, not there */
     int64_t n_fallback; /* ops that went a slower way because a library refused them */
     char note[200];     /* the first such reason, or empty */
 };

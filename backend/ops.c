@@ -238,7 +238,8 @@ void lti_token_scores(lti_dev *d, lti_tensor q, lti_tensor k, float scale, lti_t
 /* A weight's dtype comes from a file: not being a float is bad input, not a bug. */
 static bool check_weight(const lti_tensor *w, const lti_tensor *b, lti_dtype compute, int rank,
                          lt_error *err) {
-    LT_ASSERT(is_act_dtype(compute) && w->rank == rank && (!b || lti_numel(b) == w->n[0]));
+    LT_ASSERT(is_act_dtype(compute) || (compute == LTI_F8_E4M3 && rank == 2));
+    LT_ASSERT(w->rank == rank && (!b || lti_numel(b) == w->n[0]));
     const lti_tensor *bad = !is_float_dtype(w->dtype)        ? w
                             : b && !is_float_dtype(b->dtype) ? b
                                                              : NULL;
@@ -251,6 +252,7 @@ static bool check_weight(const lti_tensor *w, const lti_tensor *b, lti_dtype com
 
 lti_packed *lti_pack_linear(lti_dev *d, const lti_tensor *w, const lti_tensor *b, lti_dtype compute,
                             lt_error *err) {
+    if (compute == LTI_F8_E4M3 && !d->fp8) compute = LTI_BF16; /* also where linear is ref's */
     return check_weight(w, b, compute, 2, err) ? d->ops.pack_linear(d, w, b, compute, err) : NULL;
 }
 

@@ -21,17 +21,22 @@ static const struct {
 #ifdef LT_HAVE_CUDA
     {&lti_ops_cuda, false},
 #endif
+#ifdef LT_HAVE_CPU
     {&lti_ops_cpu, true},
+#endif
     {&lti_ops_ref, true},
 };
 enum { N_BACKENDS = (int)(sizeof backends / sizeof backends[0]) };
 
 const char *lti_backend_names(void) {
-#ifdef LT_HAVE_CUDA
-    return "ref, cpu, cuda";
-#else
-    return "ref, cpu";
+    return "ref"
+#ifdef LT_HAVE_CPU
+           ", cpu"
 #endif
+#ifdef LT_HAVE_CUDA
+           ", cuda"
+#endif
+        ;
 }
 
 /* Every op that `disable` knows; all must be in a resolved table. */
@@ -152,11 +157,13 @@ lt_status lti_dev_open(const char *name, int n_threads, const char *disable, lti
         for (; !backends[b].host; b++)
             if (open_backend(b, 0, n_threads, disable, out, NULL) == LT_OK) return LT_OK;
     } else if ((b = find_backend(name, &index)) < 0) {
-        if (strncmp(name, "cuda", 4) == 0 && !strstr(lti_backend_names(), "cuda"))
+        const bool card = strncmp(name, "cuda", 4) == 0;
+        if ((card || strcmp(name, "cpu") == 0) &&
+            !strstr(lti_backend_names(), card ? "cuda" : name))
             return lti_fail(err, LT_EUNSUPPORTED,
-                            "backend: cuda is not in this build, which has %s; build it again "
-                            "where nvcc is found",
-                            lti_backend_names());
+                            "backend: %.64s is not in this build, which has %s; build it again "
+                            "where %s is found",
+                            name, lti_backend_names(), card ? "nvcc" : "oneDNN");
         return lti_fail(err, LT_EINVAL, "backend: no \"%.64s\" in this build; there are auto, %s",
                         name, lti_backend_names());
     }

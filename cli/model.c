@@ -78,7 +78,7 @@ static const char *backend_name(const cli *c) {
 }
 
 int cli_device_params(const cli *c, lt_engine_params *p) {
-    static const int dtype[] = {LT_DTYPE_F32, LT_DTYPE_BF16};
+    static const int dtype[] = {LT_DTYPE_F32, LT_DTYPE_BF16, LT_DTYPE_FP8};
     lt_engine_params_init(p);
     p->backend = backend_name(c);
     p->dtype = cli_given(c, OPT_DTYPE) ? dtype[c->opt[OPT_DTYPE].i] : LT_DTYPE_AUTO;

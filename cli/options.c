@@ -97,7 +97,7 @@ static const row table[OPT_COUNT] = {
                      "where to compute; auto: a graphics card, if this build and machine have "
                      "one, else the CPU"},
     [OPT_DEVICE] = {"device", 0, INT, GEN | EVAL | BENCH, "N", 0, 9, "0", "which graphics card"},
-    [OPT_DTYPE] = {"dtype", 0, CHOICE, GEN | EVAL | BENCH, "f32|bf16", 0, 0, "the backend's",
+    [OPT_DTYPE] = {"dtype", 0, CHOICE, GEN | EVAL | BENCH, "f32|bf16|fp8", 0, 0, "the backend's",
                    "compute type"},
     [OPT_MAX_RAM] =
         {"max-ram", 0, NUM, GEN | EVAL | BENCH, "GIB", 0, 1048576, "0, what the machine has",

@@ -8,8 +8,6 @@ set(LT_CUDA_ARCHS "" CACHE STRING "CUDA architectures, e.g. 80;90a;100; empty: n
 
 if(LT_CUDA STREQUAL "AUTO" AND LT_SANITIZE)
   set(cuda_wanted OFF) # nothing of it would be checked: tests/shim is what runs under sanitizers
-elseif(NOT EXISTS ${CMAKE_SOURCE_DIR}/backend/cuda/conv_dnn.cu)
-  set(cuda_wanted OFF) # being written
 elseif(LT_CUDA STREQUAL "AUTO")
   include(CheckLanguage)
   check_language(CUDA)
@@ -34,13 +32,14 @@ if(cuda_wanted)
   set(CMAKE_CUDA_EXTENSIONS OFF)
   file(GLOB cuda_src CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/backend/cuda/*.cu)
   add_library(lt_cuda STATIC ${cuda_src})
+  set_target_properties(lt_cuda PROPERTIES CUDA_VISIBILITY_PRESET hidden)
   target_include_directories(lt_cuda PUBLIC ${CMAKE_SOURCE_DIR} ${CMAKE_SOURCE_DIR}/include)
   target_compile_options(lt_cuda PRIVATE -Xcompiler=-Wall,-Wextra
     $<$<BOOL:${LT_WERROR}>:-Werror=all-warnings>)
   target_link_libraries(lt_cuda PUBLIC CUDA::cudart_static ${CMAKE_DL_LIBS} rt)
   set(LT_CUDA_LAYER lt_cuda)
+  set(LT_CUDA_PC " -L${CUDAToolkit_LIBRARY_DIR} -lcudart_static -ldl -lrt")
   set(LT_CUDA_LINK CUDA::cudart_static ${CMAKE_DL_LIBS} rt)
-  set_source_files_properties(backend/resolve.c PROPERTIES COMPILE_DEFINITIONS LT_HAVE_CUDA)
   message(STATUS "CUDA backend: ${CMAKE_CUDA_COMPILER} ${CMAKE_CUDA_COMPILER_VERSION}, for ${CMAKE_CUDA_ARCHITECTURES}")
 else()
   message(STATUS "CUDA backend: not built (LT_CUDA=${LT_CUDA})")

@@ -31,7 +31,8 @@ typedef struct lti_dit_config {
 typedef struct lti_dit lti_dit; /* immutable after open; shareable between threads */
 
 /* json: transformer/config.json or NULL. head_dim from attention_head_dim, else dim/num_heads, else
- * 128; text_len from json, else 512; everything else from shapes. compute: F32 or BF16. */
+ * 128; text_len from json, else 512; everything else from shapes. compute: F32, BF16, or
+ * F8_E4M3: BF16 with 8-bit products inside the blocks, on a dev that has them. */
 lt_status lti_dit_open(lti_dev *d, lti_weights *w, const cJSON *json, lti_dtype compute,
                        lti_dit **out, lt_error *err);
 /* The sizes alone, from shapes and json; refuses what open would refuse by name, at no cost. */

@@ -91,7 +91,7 @@ static lt_status attn(loader *l, int layer, const char *which, lti_dit_attn *at)
     lti_packed **w[4] = {&at->q, &at->k, &at->v, &at->o};
     for (int i = 0; i < 4; i++) {
         snprintf(name, sizeof name, "blocks.%d.%s.%c", layer, which, "qkvo"[i]);
-        LT_TRY(linear(l, name, D, D, l->dit->compute, w[i]));
+        LT_TRY(linear(l, name, D, D, l->dit->linears, w[i]));
     }
     snprintf(name, sizeof name, "blocks.%d.%s.norm_q.weight", layer, which);
     LT_TRY(vector(l, name, D, &at->norm_q));
@@ -127,9 +127,9 @@ static lt_status block(loader *l, int layer, lti_dit_block *b) {
     snprintf(name, sizeof name, "blocks.%d.norm3.bias", layer);
     LT_TRY(vector(l, name, c->dim, &b->norm3_b));
     snprintf(name, sizeof name, "blocks.%d.ffn.0", layer);
-    LT_TRY(linear(l, name, c->ffn, c->dim, l->dit->compute, &b->ffn0));
+    LT_TRY(linear(l, name, c->ffn, c->dim, l->dit->linears, &b->ffn0));
     snprintf(name, sizeof name, "blocks.%d.ffn.2", layer);
-    LT_TRY(linear(l, name, c->dim, c->ffn, l->dit->compute, &b->ffn2));
+    LT_TRY(linear(l, name, c->dim, c->ffn, l->dit->linears, &b->ffn2));
     snprintf(name, sizeof name, "blocks.%d.modulation", layer);
     LT_TRY(upload(l, name, 3, (const int64_t[]){1, 6, c->dim}, LTI_F32, &p));
     b->modulation = p;
@@ -178,7 +178,7 @@ static lt_status load(loader *l) {
 
 lt_status lti_dit_open(lti_dev *d, lti_weights *w, const cJSON *json, lti_dtype compute,
                        lti_dit **out, lt_error *err) {
-    LT_ASSERT(compute == LTI_F32 || compute == LTI_BF16);
+    LT_ASSERT(compute == LTI_F32 || compute == LTI_BF16 || compute == LTI_F8_E4M3);
     *out = NULL;
     lt_error local = {0};
     if (!err) err = &local;
@@ -191,7 +191,8 @@ lt_status lti_dit_open(lti_dev *d, lti_weights *w, const cJSON *json, lti_dtype 
         return lti_oom(err, (size_t)c.n_layer * sizeof *blocks);
     }
     m->c = c;
-    m->compute = compute;
+    m->linears = compute;
+    m->compute = compute == LTI_F8_E4M3 ? LTI_BF16 : compute;
     m->block = blocks;
     loader l = {d, w, m, err};
     lt_status st = load(&l);

@@ -26,7 +26,8 @@ typedef struct lti_dit_block {
 
 struct lti_dit {
     lti_dit_config c;
-    lti_dtype compute;
+    lti_dtype compute;         /* F32 or BF16 */
+    lti_dtype linears;         /* of the blocks: the same, or F8_E4M3 */
     lti_packed *patch;         /* [D, C*4] */
     lti_packed *text0, *text2; /* [D,text_dim], [D,D] */
     lti_packed *time0, *time2; /* [D,freq_dim], [D,D] */

@@ -100,6 +100,8 @@ static lt_status map_parts(lt_engine *e, const lti_folder *f, const lt_engine_pa
     return LT_OK;
 }
 
+static lti_dtype dit_compute(const lt_engine *e) { return e->fp8 ? LTI_F8_E4M3 : e->compute; }
+
 static lt_status open_parts(lt_engine *e, const lti_folder *f, const lt_engine_params *p, int parts,
                             lt_error *err) {
     lt_model_info *m = &e->info;
@@ -113,7 +115,7 @@ static lt_status open_parts(lt_engine *e, const lti_folder *f, const lt_engine_p
     if (parts & LT_PART_DIT) LT_TRY(lti_dit_infer(e->w_dit, f->dit_json, &sizes, err));
     LT_TRY(lti_budget_weights(e, parts, &o, err));
     if (parts & LT_PART_DIT) {
-        LT_TRY(lti_dit_open(e->dev, e->w_dit, f->dit_json, e->compute, &e->dit, err));
+        LT_TRY(lti_dit_open(e->dev, e->w_dit, f->dit_json, dit_compute(e), &e->dit, err));
         const lti_dit_config *c = lti_dit_get_config(e->dit);
         m->latent_channels = c->in_ch;
         m->dit_params = c->n_param;
@@ -187,8 +189,8 @@ static lt_status engine_start(lt_engine *e, const lt_engine_params *p, lt_error 
     const char *backend = p->backend ? p->backend : "auto";
     if (p->threads < 0 || p->threads > 1024)
         return lti_fail(err, LT_EINVAL, "threads: %d, expected 0 (all cores) to 1024", p->threads);
-    if (p->dtype < LT_DTYPE_AUTO || p->dtype > LT_DTYPE_BF16)
-        return lti_fail(err, LT_EINVAL, "dtype: %d, expected auto, f32 or bf16", p->dtype);
+    if (p->dtype < LT_DTYPE_AUTO || p->dtype > LT_DTYPE_FP8)
+        return lti_fail(err, LT_EINVAL, "dtype: %d, expected auto, f32, bf16 or fp8", p->dtype);
     LT_TRY(read_limit("max_ram_gib", p->max_ram_gib, &e->max_ram, err));
     LT_TRY(read_limit("max_vram_gib", p->max_vram_gib, &e->max_vram, err));
     e->threads = p->threads ? p->threads : lti_cpu_count();
@@ -200,6 +202,12 @@ static lt_status engine_start(lt_engine *e, const lt_engine_params *p, lt_error 
         return lti_fail(err, LT_EINVAL,
                         "max_vram_gib: backend %s computes in the machine's own memory; limit it "
                         "with --max-ram",
+                        e->dev->ops.name);
+    e->fp8 = p->dtype == LT_DTYPE_FP8;
+    if (e->fp8 && !e->dev->fp8)
+        return lti_fail(err, LT_EUNSUPPORTED,
+                        "dtype fp8: backend %s has no 8-bit products here (a card of compute "
+                        "capability 8.9 or later and cuBLASLt are needed); use bf16",
                         e->dev->ops.name);
     bool ref = strcmp(e->dev->ops.name, "ref") == 0;
     e->compute =
@@ -246,7 +254,7 @@ static lt_status open_random(lt_engine *e, const lti_random_sizes *s, lt_error *
     LT_TRY(lti_weights_random(LTI_PART_VAE, s, &e->w_vae, err));
     LT_TRY(lti_weights_random(LTI_PART_TAE, s, &e->w_tae, err));
     LT_TRY(lti_budget_weights(e, parts, &o, err));
-    LT_TRY(lti_dit_open(e->dev, e->w_dit, NULL, e->compute, &e->dit, err));
+    LT_TRY(lti_dit_open(e->dev, e->w_dit, NULL, dit_compute(e), &e->dit, err));
     done_with(e->w_dit);
     const size_t n = (size_t)e->info.text_len * (size_t)lti_dit_get_config(e->dit)->text_dim;
     e->info.dit_params = lti_dit_get_config(e->dit)->n_param;

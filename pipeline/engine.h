@@ -27,6 +27,7 @@ struct lt_engine {
     char *backend, *disable; /* as asked for; disable may be NULL */
     int threads;
     lti_dtype compute;
+    bool fp8;                                    /* 8-bit products in the diffusion blocks */
     lti_weights *w_dit, *w_text, *w_vae, *w_tae; /* mapped as long as the models live */
     lti_dit *dit;                                /* NULL when the part was not asked for */
     lti_text *text;

@@ -103,6 +103,5 @@ lt_status lt_info_json(const char *path, char **json, lt_error *err) {
 void lt_free(void *p) { free(p); }
 
 const char *lt_build_info(void) {
-    return "longtake " LT_VERSION_STRING
-           "; backends: ref (C11), cpu (oneDNN); libav, libpng, sentencepiece";
+    return "longtake " LT_VERSION_STRING "; backends: " LT_BUILT_BACKENDS "; " LT_BUILT_LIBRARIES;
 }

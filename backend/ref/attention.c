@@ -42,7 +42,7 @@ static double largest_score(const row *r) {
     for (int i = 0; i < r->a->n_span; i++)
         for (int64_t n = 0; n < r->a->span[i].n; n++, n_total++) {
             const double s = score(r, &r->a->span[i], n, n_total);
-            if (s > best) best = s;
+            if (s > best || isnan(s)) best = s; /* and stays: damaged weights must show */
         }
     return best;
 }
@@ -71,13 +71,14 @@ static void attend_row(const row *r) {
     double acc[MAX_HEAD_DIM] = {0};
     double sum = 0.0, denom = 0.0;
     const double peak = largest_score(r);
-    if (peak > -INFINITY) {
+    if (peak != -INFINITY) {
         sum = weigh(r, peak, acc);
         denom = sum + (a->sink_logit ? exp(a->sink_logit[r->head] - peak) : 0.0);
     }
     for (int64_t j = 0; j < r->hd; j++)
-        set(a->out.data, a->out.dtype, at + j, denom > 0.0 ? (float)(acc[j] / denom) : 0.0f);
-    if (a->lse) a->lse[r->head * n_query + r->m] = sum > 0.0 ? (float)(peak + log(sum)) : -INFINITY;
+        set(a->out.data, a->out.dtype, at + j, denom == 0.0 ? 0.0f : (float)(acc[j] / denom));
+    if (a->lse)
+        a->lse[r->head * n_query + r->m] = sum == 0.0 ? -INFINITY : (float)(peak + log(sum));
 }
 
 void lti_ref_attention(lti_dev *d, const lti_attn *a) {

@@ -400,5 +400,6 @@ int main(void) {
         cmocka_unit_test(test_clean_pass), cmocka_unit_test(test_cancel),
         cmocka_unit_test(test_refused),    cmocka_unit_test(test_half_registers),
     };
+    cmocka_set_test_filter(getenv("LT_TEST"));
     return cmocka_run_group_tests(tests, setup, teardown);
 }

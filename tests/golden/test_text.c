@@ -342,16 +342,20 @@ static void test_cache_key(void **state) {
     clear_cache();
     const lti_text_options o = {.cache_dir = CACHE};
     lti_text_rows r[5];
+    lti_dev *d = NULL;
+    assert_int_equal(lti_dev_open(fast_backend(), 1, NULL, &d, NULL), LT_OK);
+    const int keys = strcmp(d->ops.name, "ref") == 0 ? 2 : 3;
+    lti_dev_close(&d);
     r[0] = encode_with(f->w, &o, fast_backend(), LTI_F32, "snow");
     r[1] = encode_with(f->w, &o, fast_backend(), LTI_BF16, "snow");
     r[2] = encode_with(f->w, &o, "ref", LTI_F32, "snow");
-    assert_int_equal(cache_files(NULL, 0), 3);
+    assert_int_equal(cache_files(NULL, 0), keys);
     copy_encoder();
     r[3] = encode_copy("snow"); /* another path, the same file: a hit */
-    assert_int_equal(cache_files(NULL, 0), 3);
+    assert_int_equal(cache_files(NULL, 0), keys);
     spoil(COPY, -8, 4); /* the last bytes of the last tensor */
     r[4] = encode_copy("snow");
-    assert_int_equal(cache_files(NULL, 0), 4);
+    assert_int_equal(cache_files(NULL, 0), keys + 1);
     for (int i = 0; i < 5; i++) lti_text_rows_free(&r[i]);
     clear_cache();
     unlink(COPY);

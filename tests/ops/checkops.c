@@ -367,8 +367,10 @@ static target open_target(const options *o, const char *backend, int level) {
         snprintf(t.name, sizeof t.name, "%s", backend);
         return t;
     }
+#ifdef LT_HAVE_CPU
     lti_cpu_set_level(t.d, level);
     lti_cpu_set_level(t.one, level);
+#endif
     snprintf(t.name, sizeof t.name, "%s/%s", backend, level_name[level]);
     return t;
 }
@@ -378,10 +380,12 @@ static target open_target(const options *o, const char *backend, int level) {
 static int open_targets(const options *o, target t[8]) {
     int n = 0;
     if (o->backend ? strcmp(o->backend, "ref") == 0 : !o->bench) t[n++] = open_target(o, "ref", -1);
+#ifdef LT_HAVE_CPU
     if (!o->backend || strcmp(o->backend, "cpu") == 0)
         for (int level = o->bench ? lti_cpu_best_level() : 0; level <= lti_cpu_best_level();
              level++)
             t[n++] = open_target(o, "cpu", level);
+#endif
     if (o->backend && strncmp(o->backend, "cuda", 4) == 0) t[n++] = open_target(o, o->backend, -1);
     if (n == 0) {
         fprintf(stderr, "checkops: no backend \"%s\"; there are %s\n", o->backend,
@@ -463,6 +467,9 @@ static int report(const options *o, target *t, int n_target) {
         if (!o->bench)
             printf("%-14s %lld cases, %lld failures, worst error %.0f %% of its bound\n", t[j].name,
                    (long long)t[j].n_case, (long long)t[j].n_fail, 100 * t[j].worst);
+        if (t[j].d && t[j].d->n_fallback)
+            printf("%-14s %lld ops went the slower way: %s\n", t[j].name,
+                   (long long)t[j].d->n_fallback, t[j].d->note);
         lti_dev_close(&t[j].d);
         lti_dev_close(&t[j].one);
     }

@@ -319,5 +319,6 @@ int main(void) {
         cmocka_unit_test(wrong_tensors),   cmocka_unit_test(not_a_number),
         cmocka_unit_test(component_files), cmocka_unit_test(encoder_of_another_model),
     };
+    cmocka_set_test_filter(getenv("LT_TEST"));
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -222,5 +222,6 @@ int main(void) {
         cmocka_unit_test(older_struct_size),
         cmocka_unit_test(null_and_double_close),
     };
+    cmocka_set_test_filter(getenv("LT_TEST"));
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
