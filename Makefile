@@ -14,7 +14,8 @@ configure:
 	  || { cat $(BUILD).log; rm -f $(BUILD).log; exit 1; }
 	@rm -f $(BUILD).log
 
-demo: all ## write demo.mp4 from a prompt with the model in the box
+demo: configure ## write demo.mp4 from a prompt with the model in the box
+	@cmake --build $(BUILD) --target longtake
 	@$(BUILD)/longtake generate -p "$(PROMPT)" --duration 20s --seed 1 -o demo.mp4
 	@echo "demo.mp4 is ready: open it in any player. Next: build/longtake generate --help"
 
