@@ -440,6 +440,9 @@ int cli_parse(cli *c, int argc, char **argv) {
         if (o == OPT_HELP) return cli_help(c->command), EXIT_DONE;
     }
     for (; optind < argc; optind++) {
+        if (c->n_arg == c->command->max_args && c->n_arg > 1)
+            return cli_usage_error(c, "%s: one too many, at most %d files at once", argv[optind],
+                                   c->n_arg);
         if (c->n_arg == c->command->max_args)
             return cli_usage_error(c, "%s: unexpected argument; usage: longtake %s %s",
                                    argv[optind], c->command->name, c->command->usage);

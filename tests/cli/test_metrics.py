@@ -434,7 +434,7 @@ class Refused(MetricsTest):
                           "--threads": ["0", "65"]}.items():
             for v in values:
                 self.assert_refused(m(o, v), o, "whole number")
-        self.assert_refused(run("metrics", *[path] * 65), "unexpected argument")
+        self.assert_refused(run("metrics", *[path] * 65), "at most 64 files")
         self.assert_refused(m("--model", "x"), "--model", "unknown option")
         self.assert_refused(run("generate", "-p", "a", "--plot", "x"), "--plot", "unknown option")
 
