@@ -149,12 +149,8 @@ void lti_mul(lti_dev *d, lti_tensor x, lti_tensor y, lti_tensor out) {
     if (issue(d, &out)) d->ops.mul(d, &x, &y, &out);
 }
 
-static bool is_float_dtype(lti_dtype t) {
-    return is_act_dtype(t) || t == LTI_F16 || t == LTI_F64 || t == LTI_F8_E4M3 || t == LTI_F8_E5M2;
-}
-
 void lti_embed_rows(lti_dev *d, lti_tensor table, const int32_t *id, int64_t n, lti_tensor out) {
-    LT_ASSERT(table.rank == 2 && is_float_dtype(table.dtype) && out.dtype == LTI_F32);
+    LT_ASSERT(table.rank == 2 && lti_dtype_is_float(table.dtype) && out.dtype == LTI_F32);
     LT_ASSERT(n >= 0 && lti_numel(&out) == n * table.n[1]);
     for (int64_t i = 0; i < n; i++) LT_ASSERT(id[i] >= 0 && id[i] < table.n[0]);
     if (issue(d, &out)) d->ops.embed_rows(d, &table, id, n, &out);
@@ -240,9 +236,9 @@ static bool check_weight(const lti_tensor *w, const lti_tensor *b, lti_dtype com
                          lt_error *err) {
     LT_ASSERT(is_act_dtype(compute) || (compute == LTI_F8_E4M3 && rank == 2));
     LT_ASSERT(w->rank == rank && (!b || lti_numel(b) == w->n[0]));
-    const lti_tensor *bad = !is_float_dtype(w->dtype)        ? w
-                            : b && !is_float_dtype(b->dtype) ? b
-                                                             : NULL;
+    const lti_tensor *bad = !lti_dtype_is_float(w->dtype)        ? w
+                            : b && !lti_dtype_is_float(b->dtype) ? b
+                                                                 : NULL;
     if (!bad) return true;
     lti_fail(err, LT_EUNSUPPORTED,
              "a %s is stored as %s, expected a float type (F32, BF16, F16 ...)",

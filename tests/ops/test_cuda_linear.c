@@ -13,6 +13,8 @@
 #include <string.h>
 /* after the four above */
 #include <cmocka.h>
+/* after cmocka */
+#include "tests/ops/cuda_rig.h"
 
 typedef struct shape {
     int64_t m, k, n;
@@ -43,13 +45,6 @@ static void *filled(lti_dtype dt, int64_t n, uint64_t seed, float scale) {
     return p;
 }
 
-static lti_dev *open_dev(const char *name) {
-    lti_dev *d = NULL;
-    lt_error err = {0};
-    if (lti_dev_open(name, 1, NULL, &d, &err) < 0) fail_msg("%s: %s", name, err.msg);
-    return d;
-}
-
 static lti_dev *open_cuda(bool library) {
     lti_fake_remove_all();
     if (library) lti_fake_cublas_install("libcublasLt.so.13");
@@ -62,18 +57,6 @@ static void close_cuda(lti_dev *d) {
     assert_int_equal(lti_shim_allocated(), 0);
     assert_int_equal(lti_fake_cublas.n_live, 0);
     lti_fake_remove_all();
-}
-
-static void expect_error(lti_dev *d, lt_status code, const char *part) {
-    lt_error err = {0};
-    assert_int_equal(d->ops.sync(d, &err), code);
-    if (!strstr(err.msg, part)) fail_msg("found \"%s\", expected \"%s\"", err.msg, part);
-    assert_null(strchr(err.msg, '\n'));
-}
-
-static void expect_no_error(lti_dev *d) {
-    lt_error err = {0};
-    if (d->ops.sync(d, &err) < 0) fail_msg("%s", err.msg);
 }
 
 /* -- one linear on a device ---------------------------------------------------------------------- */

@@ -8,10 +8,8 @@
 #include <cmocka.h>
 #include <math.h>
 #include "pipeline/budget.h"
-#include "tests/stream/tiny.h"
+#include "tests/stream/budget_rig.h"
 #include "text/umt5.h"
-
-#define GIB ((double)(1u << 30))
 
 static lt_engine_params params(const char *backend, int dtype) {
     lt_engine_params p;
@@ -21,13 +19,6 @@ static lt_engine_params params(const char *backend, int dtype) {
     p.dtype = dtype;
     p.threads = 1;
     return p;
-}
-
-static lt_engine *open_ok(const lt_engine_params *p) {
-    lt_engine *e = NULL;
-    lt_error err = {0};
-    if (lt_engine_open(p, &e, &err) != LT_OK) fail_msg("%s", err.msg);
-    return e;
 }
 
 static lt_status try_stream(lt_engine *e, const lt_stream_params *sp, lt_stream_info *info,

@@ -8,10 +8,8 @@
 #include <cmocka.h>
 #include "pipeline/budget.h"
 #include "tests/fast_backend.h"
-#include "tests/stream/tiny.h"
+#include "tests/stream/budget_rig.h"
 #include "text/umt5.h"
-
-#define GIB ((double)(1u << 30))
 
 static lt_engine_params params(void) {
     lt_engine_params p;
@@ -20,13 +18,6 @@ static lt_engine_params params(void) {
     p.backend = fast_backend();
     p.threads = 1;
     return p;
-}
-
-static lt_engine *open_ok(const lt_engine_params *p) {
-    lt_engine *e = NULL;
-    lt_error err = {0};
-    if (lt_engine_open(p, &e, &err) != LT_OK) fail_msg("%s", err.msg);
-    return e;
 }
 
 static lti_memory plan_ok(lt_engine *e, lti_plan *plan) {
